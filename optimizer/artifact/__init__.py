@@ -1,0 +1,1 @@
+"""What is stored and exchanged: digests, signatures, sessions, manifests, trial specs. Never imports torch."""

@@ -1,0 +1,16 @@
+"""Fusion: attention, layer normalisation and GELU subgraphs become onnxruntime's own operators."""
+
+from typing import ClassVar, Literal
+
+from optimizer.recipe.base import PassConfig, Stage
+
+
+class Fuse(PassConfig):
+    """onnxscript's rewriter for onnxruntime; the counts of fused blocks are noted, parity is proved."""
+
+    accepts: ClassVar = Stage.ONNX
+    produces: ClassVar = Stage.ONNX
+    not_after: ClassVar = frozenset({"fp16", "quantize_dynamic", "quantize_static"})
+    tools: ClassVar = ("onnx", "onnxscript", "onnxruntime")
+
+    use: Literal["fuse"] = "fuse"

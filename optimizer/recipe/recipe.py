@@ -1,0 +1,96 @@
+"""A recipe: named, ordered pass configs, read from YAML and checked before any work starts."""
+
+import re
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from optimizer.artifact.digest import of_json
+from optimizer.errors import InvalidRecipe
+from optimizer.recipe.base import PassConfig, Stage
+from optimizer.recipe.distill import Distill
+from optimizer.recipe.export import Export
+from optimizer.recipe.fp16 import Fp16
+from optimizer.recipe.fuse import Fuse
+from optimizer.recipe.prune import PruneStructured
+from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
+
+AnyPass = Annotated[
+    PruneStructured | Distill | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
+    Field(discriminator="use"),
+]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+class Recipe(BaseModel):
+    """An ordered list of passes with a name, which becomes part of the variant's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    steps: tuple[AnyPass, ...]
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_short(cls, name: str) -> str:
+        if _NAME.fullmatch(name) is None:
+            raise ValueError("a recipe's name has 1 to 40 characters of a-z, 0-9, - and _, the first a letter or digit")
+        return name
+
+    @property
+    def digest(self) -> str:
+        """Digest of the steps; the name does not count."""
+        return of_json([step.model_dump(mode="json") for step in self.steps])
+
+
+def check_order(recipe: Recipe, start: Stage) -> None:
+    """Refuses a recipe whose passes cannot follow each other from a checkpoint of stage `start`.
+
+    Raises InvalidRecipe naming the first pass that does not fit.
+    """
+    stage = start
+    before: list[str] = []
+    for position, step in enumerate(recipe.steps, 1):
+        config: PassConfig = step
+        if config.accepts is not stage:
+            hint = (
+                "an `export` step must come first" if config.accepts is Stage.ONNX else "it must come before `export`"
+            )
+            if start is Stage.ONNX and config.accepts is Stage.TORCH:
+                hint = "an ONNX checkpoint cannot be trained or pruned; push the Hugging Face directory instead"
+            raise InvalidRecipe(
+                f"recipe {recipe.name!r}, step {position}: `{config.use}` needs a {config.accepts} model, "
+                f"but has an {stage} one; {hint}"
+            )
+        clash = config.not_after.intersection(before)
+        if clash:
+            raise InvalidRecipe(
+                f"recipe {recipe.name!r}, step {position}: `{config.use}` cannot follow `{sorted(clash)[0]}`"
+            )
+        before.append(config.use)
+        stage = config.produces
+    if stage is not Stage.ONNX:
+        raise InvalidRecipe(f"recipe {recipe.name!r} never exports: add an `export` step")
+
+
+def parse_yaml(text: str) -> Recipe:
+    """Reads one recipe. Raises InvalidRecipe naming the field at fault and what is allowed."""
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidRecipe(f"the recipe is not valid YAML: {error}") from error
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'recipe'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_context=False)[:5]
+        )
+        raise InvalidRecipe(f"the recipe is not valid: {problems}") from error
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML that `parse_yaml` reads back to an equal one."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)

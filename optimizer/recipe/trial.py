@@ -1,0 +1,130 @@
+"""What the worker and the sandboxed child say to each other: a spec in, JSON lines out.
+
+The child is started as `python -m optimizer run SPEC`, where SPEC is a JSON file holding a `TrialSpec`. It writes one
+`Event` a line to standard output (nothing else may go there) and exits 0 after `Finished`, 3 after `Failed`. It may
+read every path that the spec names, and write below `scratch` only; the worker moves results out of there, since a
+hostile checkpoint may have taken over the child.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from optimizer.artifact.manifest import Manifest
+from optimizer.artifact.session import SessionSpec
+from optimizer.recipe.recipe import Recipe
+
+Task = Literal["classification", "agreement"]
+Format = Literal["huggingface", "onnx"]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CheckpointRef(_Message):
+    """A materialised checkpoint."""
+
+    revision: str
+    digest: str
+    format: Format
+    # Directory holding the checkpoint's files under their own names.
+    directory: Path
+
+
+class DatasetRef(_Message):
+    """A data set: one file ("all") or one for training and one for evaluation ("train", "eval")."""
+
+    digest: str
+    files: dict[str, Path]
+
+
+class SourceRef(_Message):
+    """The checkpoint's fp32 variant, against which everything is compared."""
+
+    name: str
+    model: Path
+    manifest: Path
+    evaluation: Path
+
+
+class TrialSpec(_Message):
+    """One recipe to be tried on one checkpoint."""
+
+    tenant: str
+    model: str
+    task: Task
+    # Name that the variant will have ("r1.int8").
+    variant: str
+    checkpoint: CheckpointRef
+    dataset: DatasetRef
+    recipe: Recipe
+    # None when this trial makes the source itself.
+    source: SourceRef | None
+    session: SessionSpec
+    max_accuracy_drop: float = Field(default=0.01, ge=0, lt=1)
+    seed: int = 0
+    # Writable. Finished steps appear as scratch/steps/<key>/, the result as scratch/result/.
+    scratch: Path
+    # Read-only: finished steps of earlier trials, key to directory.
+    cache: dict[str, Path] = Field(default_factory=dict)
+    # File to take an flock on: shared while training, exclusive while measuring.
+    lease: Path | None = None
+
+
+class StepStarted(_Message):
+    """A pass begins (or is taken from the cache)."""
+
+    event: Literal["step_started"] = "step_started"
+    step: str
+    index: int
+    of: int
+    cached: bool = False
+
+
+class Progress(_Message):
+    """How far the trial has come."""
+
+    event: Literal["progress"] = "progress"
+    step: str
+    # 0 to 100, of this trial.
+    percent: float
+    loss: float | None = None
+    eta_seconds: float | None = None
+    message: str = ""
+
+
+class StepFinished(_Message):
+    """A pass has ended; its output lies in scratch/steps/<key>/ and may be kept."""
+
+    event: Literal["step_finished"] = "step_finished"
+    step: str
+    key: str
+    seconds: float
+
+
+class Finished(_Message):
+    """The trial has ended well: scratch/result/ holds model.onnx, manifest.json, golden.npz and evaluation.npz."""
+
+    event: Literal["finished"] = "finished"
+    manifest: Manifest
+
+
+class Failed(_Message):
+    """The trial has ended without a variant. `kind` is that of `optimizer.errors`, or "internal"."""
+
+    event: Literal["failed"] = "failed"
+    kind: str
+    message: str
+    step: str | None = None
+
+
+Event = Annotated[StepStarted | Progress | StepFinished | Finished | Failed, Field(discriminator="event")]
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_event(line: bytes | str) -> Event:
+    """One line of the child's output. Raises pydantic.ValidationError for anything else."""
+    return _EVENT.validate_json(line)

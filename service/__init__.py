@@ -1,0 +1,1 @@
+"""The serving half of Stillroom: engine, control and worker. Never imports torch."""

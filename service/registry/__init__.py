@@ -1,0 +1,1 @@
+"""What exists: models, checkpoints, data sets, jobs, variants, traffic. SQL behind one repository class."""

@@ -1,0 +1,61 @@
+"""What each role is told at start: frozen values, read once by the command line (CLI > environment > default)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Directory that holds all state; see service.home.
+    home: Path = Path("stillroom-home")
+
+
+class EngineSettings(_Settings):
+    """The process that answers inference."""
+
+    host: str = "127.0.0.1"
+    grpc_port: int = Field(default=8001, ge=0, le=65535)
+    # "auto" takes the native front where it can be had, else grpcio.
+    transport: Literal["auto", "native", "grpcio"] = "auto"
+    # Number of this engine on its host.
+    index: int = Field(default=0, ge=0)
+    io_threads: int = Field(default=1, ge=1)
+    max_message_bytes: int = Field(default=2**31 - 1, ge=1024)
+    # Requests waiting for one variant before new ones are refused.
+    queue_capacity: int = Field(default=1024, ge=1)
+    max_batch: int = Field(default=32, ge=1)
+    # How long the first request of a batch may wait for company; 0 still batches what is already waiting.
+    queue_delay_us: int = Field(default=0, ge=0)
+    # None: as many as this process may use.
+    intra_op_threads: int | None = Field(default=None, ge=1)
+    # Seconds that running requests get when the engine stops.
+    drain_seconds: float = Field(default=30.0, ge=0)
+
+
+class ControlSettings(_Settings):
+    """The process that does everything but inference."""
+
+    host: str = "127.0.0.1"
+    http_port: int = Field(default=8000, ge=0, le=65535)
+    metrics_port: int = Field(default=8002, ge=0, le=65535)
+    # Engines on this host.
+    engines: int = Field(default=1, ge=1)
+    max_upload_bytes: int = Field(default=16 * 2**30, ge=1)
+    # Unfinished uploads are forgotten after this long without a byte.
+    upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
+
+
+class WorkerSettings(_Settings):
+    """The process that runs optimization jobs."""
+
+    # "best" takes every layer the host offers and records them; "require" runs no trial without all of them.
+    sandbox: Literal["best", "require"] = "best"
+    lease_seconds: float = Field(default=30.0, gt=1)
+    poll_seconds: float = Field(default=0.5, gt=0)
+    # Resident memory after which a trial is killed; None: three quarters of the host's.
+    memory_limit_bytes: int | None = Field(default=None, ge=2**28)
+    # Wall-clock limit of one trial.
+    trial_timeout_seconds: float = Field(default=4 * 3600.0, gt=0)
