@@ -142,12 +142,14 @@ class GetVariantResponse(_message.Message):
     def __init__(self, variant: _Optional[_Union[Variant, _Mapping]] = ...) -> None: ...
 
 class DownloadVariantRequest(_message.Message):
-    __slots__ = ("model", "variant")
+    __slots__ = ("model", "variant", "paths")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
+    PATHS_FIELD_NUMBER: _ClassVar[int]
     model: str
     variant: str
-    def __init__(self, model: _Optional[str] = ..., variant: _Optional[str] = ...) -> None: ...
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., variant: _Optional[str] = ..., paths: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DownloadVariantResponse(_message.Message):
     __slots__ = ("file", "data")
