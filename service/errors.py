@@ -10,6 +10,7 @@
     ├── PermissionDenied            PERMISSION_DENIED
     ├── ResourceExhausted           RESOURCE_EXHAUSTED   a size or count limit; the message names the knob
     ├── Unavailable                 UNAVAILABLE          not now: loading, stopping, queue full
+    │   └── Unreachable                                  a client's word: nobody answers at the server's address
     ├── DeadlineExceeded            DEADLINE_EXCEEDED
     ├── Cancelled                   CANCELLED
     └── Unimplemented               UNIMPLEMENTED
@@ -79,6 +80,10 @@ class Unavailable(ServiceError):
     """Not now: loading, stopping, or the queue is full."""
 
     status = grpc.StatusCode.UNAVAILABLE
+
+
+class Unreachable(Unavailable):
+    """Nobody answers at the server's address; raised by clients alone."""
 
 
 class DeadlineExceeded(ServiceError):
