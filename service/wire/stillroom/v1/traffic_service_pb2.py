@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stillroom/v1/traffic_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x03\x41rm\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x9a\x01\n\x07Traffic\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x1f\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x11.stillroom.v1.Arm\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x61pplied_generation\x18\x05 \x01(\x03\"\"\n\x11GetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x12GetTrafficResponse\x12&\n\x07traffic\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Traffic\"i\n\x11SetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1f\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x11.stillroom.v1.Arm\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\"<\n\x12SetTrafficResponse\x12&\n\x07traffic\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Traffic2\xb2\x01\n\x0eTrafficService\x12O\n\nGetTraffic\x12\x1f.stillroom.v1.GetTrafficRequest\x1a .stillroom.v1.GetTrafficResponse\x12O\n\nSetTraffic\x12\x1f.stillroom.v1.SetTrafficRequest\x1a .stillroom.v1.SetTrafficResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stillroom/v1/traffic_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x03\x41rm\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x9a\x01\n\x07Traffic\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x1f\n\x04\x61rms\x18\x03 \x03(\x0b\x32\x11.stillroom.v1.Arm\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x61pplied_generation\x18\x05 \x01(\x03\"\"\n\x11GetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\"<\n\x12GetTrafficResponse\x12&\n\x07traffic\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Traffic\"i\n\x11SetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x1f\n\x04\x61rms\x18\x02 \x03(\x0b\x32\x11.stillroom.v1.Arm\x12\x14\n\x0cwait_seconds\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\"N\n\x12SetTrafficResponse\x12&\n\x07traffic\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Traffic\x12\x10\n\x08warnings\x18\x02 \x03(\t2\xb2\x01\n\x0eTrafficService\x12O\n\nGetTraffic\x12\x1f.stillroom.v1.GetTrafficRequest\x1a .stillroom.v1.GetTrafficResponse\x12O\n\nSetTraffic\x12\x1f.stillroom.v1.SetTrafficRequest\x1a .stillroom.v1.SetTrafficResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETTRAFFICREQUEST']._serialized_start=380
   _globals['_SETTRAFFICREQUEST']._serialized_end=485
   _globals['_SETTRAFFICRESPONSE']._serialized_start=487
-  _globals['_SETTRAFFICRESPONSE']._serialized_end=547
-  _globals['_TRAFFICSERVICE']._serialized_start=550
-  _globals['_TRAFFICSERVICE']._serialized_end=728
+  _globals['_SETTRAFFICRESPONSE']._serialized_end=565
+  _globals['_TRAFFICSERVICE']._serialized_start=568
+  _globals['_TRAFFICSERVICE']._serialized_end=746
 # @@protoc_insertion_point(module_scope)

@@ -56,7 +56,9 @@ class SetTrafficRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., arms: _Optional[_Iterable[_Union[Arm, _Mapping]]] = ..., wait_seconds: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SetTrafficResponse(_message.Message):
-    __slots__ = ("traffic",)
+    __slots__ = ("traffic", "warnings")
     TRAFFIC_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     traffic: Traffic
-    def __init__(self, traffic: _Optional[_Union[Traffic, _Mapping]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, traffic: _Optional[_Union[Traffic, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
