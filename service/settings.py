@@ -17,6 +17,8 @@ class EngineSettings(_Settings):
     """The process that answers inference."""
 
     host: str = "127.0.0.1"
+    # Allows a host that is not loopback, where anybody who can reach it may ask for anything.
+    insecure: bool = False
     grpc_port: int = Field(default=8001, ge=0, le=65535)
     # "auto" takes the native front where it can be had, else grpcio.
     transport: Literal["auto", "native", "grpcio"] = "auto"
@@ -39,6 +41,8 @@ class ControlSettings(_Settings):
     """The process that does everything but inference."""
 
     host: str = "127.0.0.1"
+    # Allows a host that is not loopback, where anybody who can reach it may ask for anything.
+    insecure: bool = False
     http_port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     # Engines on this host.
