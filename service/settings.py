@@ -1,9 +1,17 @@
 """What each role is told at start: frozen values, read once by the command line (CLI > environment > default)."""
 
+import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Settings(BaseModel):
@@ -13,12 +21,24 @@ class _Settings(BaseModel):
     home: Path = Path("stillroom-home")
 
 
-class EngineSettings(_Settings):
-    """The process that answers inference."""
-
+class _Listening(_Settings):
     host: str = "127.0.0.1"
     # Allows a host that is not loopback, where anybody who can reach it may ask for anything.
     insecure: bool = False
+
+    @model_validator(mode="after")
+    def _an_open_door_is_meant(self) -> Self:
+        if not (self.insecure or _is_loopback(self.host)):
+            raise ValueError(
+                f"{self.host} can be reached from other machines, and nobody is asked for a token: "
+                "listen on 127.0.0.1, or say that this is meant (--insecure)"
+            )
+        return self
+
+
+class EngineSettings(_Listening):
+    """The process that answers inference."""
+
     grpc_port: int = Field(default=8001, ge=0, le=65535)
     # "auto" takes the native front where it can be had, else grpcio.
     transport: Literal["auto", "native", "grpcio"] = "auto"
@@ -37,12 +57,9 @@ class EngineSettings(_Settings):
     drain_seconds: float = Field(default=30.0, ge=0)
 
 
-class ControlSettings(_Settings):
+class ControlSettings(_Listening):
     """The process that does everything but inference."""
 
-    host: str = "127.0.0.1"
-    # Allows a host that is not loopback, where anybody who can reach it may ask for anything.
-    insecure: bool = False
     http_port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=8002, ge=0, le=65535)
     # Engines on this host.
