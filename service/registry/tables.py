@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, String, TypeDecorator, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -26,8 +26,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Root of the mapping."""
+    """Root of the mapping. Constraints have predictable names, since a later migration must name what it changes."""
 
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
     type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}
 
 
@@ -38,7 +46,7 @@ class Blob(Base):
 
     tenant: Mapped[str] = mapped_column(String(63), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
 
@@ -46,11 +54,12 @@ class Upload(Base):
     """A file on its way in; its bytes lie in uploads/<id>.part until the digest is verified."""
 
     __tablename__ = "uploads"
+    __table_args__ = (Index("uploads_by_digest", "tenant", "sha256"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(63))
     sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     complete: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime]
 
@@ -69,7 +78,7 @@ class Model(Base):
     signature: Mapped[dict[str, Any] | None]
     # Salt of the sticky hash; constant for the model's life.
     salt: Mapped[str] = mapped_column(String(32))
-    dataset_id: Mapped[int | None] = mapped_column(ForeignKey("datasets.id", use_alter=True))
+    dataset_id: Mapped[int | None] = mapped_column(ForeignKey("datasets.id"))
     created_at: Mapped[datetime]
 
     checkpoints: Mapped[list["Checkpoint"]] = relationship(back_populates="model", order_by="Checkpoint.revision")
