@@ -174,6 +174,8 @@ class Trial(Base):
     state: Mapped[str] = mapped_column(String(16))
     variant_id: Mapped[int | None] = mapped_column(ForeignKey("variants.id"))
     reason: Mapped[str] = mapped_column(default="")
+    # Times it was begun since it last finished a step: what kills its worker again and again is given up.
+    attempts: Mapped[int] = mapped_column(default=0)
 
     job: Mapped[Job] = relationship(back_populates="trials")
     variant: Mapped["Variant | None"] = relationship()
