@@ -72,7 +72,8 @@ class ControlSettings(_Listening):
 class WorkerSettings(_Settings):
     """The process that runs optimization jobs."""
 
-    # "best" takes every layer the host offers and records them; "require" runs no trial without all of them.
+    # "best" takes every layer the host offers and records them; "require" runs no trial without those that every
+    # supported kernel has (all but the network namespace, which many container hosts forbid and seccomp stands in for).
     sandbox: Literal["best", "require"] = "best"
     lease_seconds: float = Field(default=30.0, gt=1)
     poll_seconds: float = Field(default=0.5, gt=0)
@@ -80,3 +81,9 @@ class WorkerSettings(_Settings):
     memory_limit_bytes: int | None = Field(default=None, ge=2**28)
     # Wall-clock limit of one trial.
     trial_timeout_seconds: float = Field(default=4 * 3600.0, gt=0)
+    # Bytes that one trial may write; a file or a scratch directory above it ends the trial.
+    scratch_limit_bytes: int = Field(default=32 * 2**30, ge=2**20)
+    # Bytes of finished steps that are kept; the least recently used go first.
+    cache_limit_bytes: int = Field(default=32 * 2**30, ge=0)
+    # Stands in for `python -m optimizer run`; it is given the spec's path. It must live below this interpreter's prefix.
+    optimizer_command: tuple[str, ...] | None = Field(default=None, min_length=1)
