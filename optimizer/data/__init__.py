@@ -1,0 +1,1 @@
+"""What becomes of a data set: training, calibration, selection and evaluation rows that share nothing."""

@@ -1,0 +1,1 @@
+"""Pure decisions on figures: quality of answers, intervals, the Pareto front and the gate."""
