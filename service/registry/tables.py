@@ -190,7 +190,7 @@ class JobEvent(Base):
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     tenant: Mapped[str] = mapped_column(String(63))
     created_at: Mapped[datetime]
-    # {"kind", "trial", "step", "percent", "loss", "eta_seconds", "message"}
+    # {"kind", "job_state", "trial", "step", "percent", "loss", "eta_seconds", "message"}
     body: Mapped[dict[str, Any]]
 
 

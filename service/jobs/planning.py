@@ -1,0 +1,77 @@
+"""What a job will try, in which order, and under which names: pure functions of values."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from optimizer.artifact.manifest import Hardware
+from optimizer.errors import InvalidRecipe
+from optimizer.recipe.base import Stage
+from optimizer.recipe.recipe import Recipe, check_order
+
+# Of one job; each is at least one process and one measurement.
+MAX_RECIPES = 100
+
+# Stage at which a checkpoint of each format enters the recipe.
+START_STAGES = {"huggingface": Stage.TORCH, "onnx": Stage.ONNX}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What decides a trial's result on one host. Two trials of one checkpoint with equal work give equal variants."""
+
+    recipe_digest: str
+    dataset_digest: str
+    seed: int
+    max_accuracy_drop: float
+
+
+@dataclass(frozen=True)
+class Published:
+    """A variant of the checkpoint that exists already."""
+
+    name: str
+    recipe: str
+    work: Work
+    # Where it was measured; None when it was not.
+    hardware: Hardware | None
+
+
+def plan(checkpoint_format: str, source: Recipe, has_source: bool, recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The recipes in the order of their trials: the source first unless it exists, each recipe once.
+
+    Raises InvalidRecipe for a recipe whose passes cannot follow each other from this format, or too many of them.
+    """
+    if len(recipes) > MAX_RECIPES:
+        raise InvalidRecipe(f"{len(recipes)} recipes in one job; at most {MAX_RECIPES} are allowed")
+    start = START_STAGES[checkpoint_format]
+    planned = [] if has_source else [source]
+    seen = {(source.name, source.digest)}
+    for recipe in recipes:
+        check_order(recipe, start)
+        if (recipe.name, recipe.digest) not in seen:
+            seen.add((recipe.name, recipe.digest))
+            planned.append(recipe)
+    return planned
+
+
+def variant_name(revision: int, recipe: str, taken: Collection[str]) -> str:
+    """The first of r<revision>.<recipe>, ...-2, ...-3 that no variant of the model has ever had."""
+    stem = f"r{revision}.{recipe}"
+    number = 1
+    name = stem
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    return name
+
+
+def already_made(recipe: str, work: Work, hardware: Hardware, published: Iterable[Published]) -> str | None:
+    """Name of the variant that trying `recipe` again on this host would only repeat, if there is one.
+
+    A variant that was measured on other hardware is not it: its figures, and with them its verdict, may differ here.
+    """
+    for variant in published:
+        same_host = variant.hardware is None or variant.hardware == hardware
+        if variant.recipe == recipe and variant.work == work and same_host:
+            return variant.name
+    return None

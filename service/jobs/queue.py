@@ -1,0 +1,207 @@
+"""The job queue as control sees it: jobs are created, listed, watched and cancelled here, and run elsewhere."""
+
+import math
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from optimizer.artifact.inspection import Inspection
+from optimizer.artifact.manifest import Verdict
+from optimizer.artifact.session import present_target
+from optimizer.recipe.defaults import default_recipes, source_recipe
+from optimizer.recipe.recipe import Recipe
+from service.errors import FailedPrecondition, InvalidArgument, NotFound
+from service.jobs.changes import add_event, move_job, skip_rest
+from service.jobs.planning import plan
+from service.jobs.states import JobState, TrialState, has_ended
+from service.jobs.views import EventView, Happening, JobView, event_view, job_view
+from service.registry import tables
+from service.registry.database import reading
+
+_REVISION = re.compile(r"r([1-9][0-9]{0,8})")
+_MAX_REQUEST_ID = 64
+
+
+class JobQueue:
+    """Durable jobs in the registry. Safe to use from several threads and processes; every call is one transaction."""
+
+    def __init__(self, sessions: sessionmaker[Session], clock: Callable[[], datetime]) -> None:
+        """`clock` tells the present as an aware time."""
+        self._sessions = sessions
+        self._clock = clock
+
+    def create(
+        self,
+        tenant: str,
+        model: str,
+        checkpoint: str = "",
+        recipes: Sequence[Recipe] = (),
+        max_accuracy_drop: float = 0.01,
+        budget_seconds: float = 0.0,
+        seed: int = 0,
+        request_id: str = "",
+    ) -> str:
+        """Writes a job and returns its id; the same `request_id` gives the same job.
+
+        No `checkpoint` means the newest, no `recipes` the default set for its kind. Raises NotFound,
+        FailedPrecondition (no data yet), InvalidArgument and optimizer.errors.InvalidRecipe.
+        """
+        _check_request(max_accuracy_drop, budget_seconds, seed, request_id)
+        request_id = request_id or secrets.token_hex(16)
+        request = {"max_accuracy_drop": max_accuracy_drop, "budget_seconds": budget_seconds, "seed": seed}
+        try:
+            with self._sessions.begin() as session:
+                known = _by_request(session, tenant, request_id, model)
+                return known or self._insert(session, tenant, model, checkpoint, recipes, request, request_id)
+        except IntegrityError:
+            # Where writers are not serialised (PostgreSQL), a retry of the same call may have come first.
+            with reading(self._sessions) as session:
+                known = _by_request(session, tenant, request_id, model)
+            if known is None:
+                raise
+            return known
+
+    def get(self, tenant: str, job_id: str) -> JobView:
+        """One job. Raises NotFound."""
+        with reading(self._sessions) as session:
+            return job_view(_job(session, tenant, job_id))
+
+    def list(self, tenant: str, model: str = "", limit: int = 100) -> list[JobView]:
+        """The newest jobs, of one model or of all. Raises NotFound for an unknown model."""
+        with reading(self._sessions) as session:
+            wanted = select(tables.Job).where(tables.Job.tenant == tenant)
+            if model:
+                wanted = wanted.where(tables.Job.model_id == _model(session, tenant, model).id)
+            newest = wanted.order_by(tables.Job.created_at.desc(), tables.Job.id.desc()).limit(limit)
+            return [job_view(row) for row in session.scalars(newest)]
+
+    def cancel(self, tenant: str, job_id: str) -> JobView:
+        """Ends a job that no worker holds, asks the worker of any other to end it; a job that has ended stays so."""
+        with self._sessions.begin() as session:
+            job = _job(session, tenant, job_id, lock=True)
+            now = self._clock()
+            state = JobState(job.state)
+            held = state is JobState.RUNNING and job.lease_expires_at is not None and job.lease_expires_at > now
+            if held and not job.cancel_requested:
+                job.cancel_requested = True
+                add_event(session, job, Happening("log", message="cancel requested"), now)
+            elif not held and not has_ended(state):
+                # A worker that comes back late finds its token outdated.
+                job.fencing_token += 1
+                skip_rest(job, "the job was cancelled")
+                move_job(session, job, JobState.CANCELLED, now)
+            return job_view(job)
+
+    def events(self, tenant: str, job_id: str, after_sequence: int = 0, limit: int = 1000) -> list[EventView]:
+        """The job's events after `after_sequence`, oldest first. Raises NotFound."""
+        with reading(self._sessions) as session:
+            job = _job(session, tenant, job_id)
+            rows = session.scalars(
+                select(tables.JobEvent)
+                .where(tables.JobEvent.job_id == job.id, tables.JobEvent.sequence > after_sequence)
+                .order_by(tables.JobEvent.sequence)
+                .limit(limit)
+            )
+            return [event_view(row) for row in rows]
+
+    def _insert(
+        self,
+        session: Session,
+        tenant: str,
+        model: str,
+        checkpoint: str,
+        recipes: Sequence[Recipe],
+        request: dict[str, float],
+        request_id: str,
+    ) -> str:
+        owner = _model(session, tenant, model)
+        start = _checkpoint(owner, checkpoint)
+        if owner.dataset_id is None:
+            raise FailedPrecondition(f"model {model!r} has no data to measure with: push it with --data FILE")
+        has_source = session.scalars(
+            select(tables.Variant.id)
+            .where(tables.Variant.checkpoint_id == start.id, tables.Variant.verdict == Verdict.SOURCE)
+            .limit(1)
+        ).first()
+        wanted = recipes or default_recipes(Inspection.model_validate(start.inspection), present_target())
+        planned = plan(start.format, source_recipe(start.format), has_source is not None, wanted)
+        now = self._clock()
+        job = tables.Job(
+            id=secrets.token_hex(8),
+            tenant=tenant,
+            request_id=request_id,
+            model_id=owner.id,
+            checkpoint_id=start.id,
+            dataset_id=owner.dataset_id,
+            state=JobState.QUEUED,
+            request=request,
+            created_at=now,
+            trials=[
+                tables.Trial(
+                    tenant=tenant, ordinal=ordinal, recipe=recipe.model_dump(mode="json"), state=TrialState.QUEUED
+                )
+                for ordinal, recipe in enumerate(planned, 1)
+            ],
+        )
+        session.add(job)
+        names = ", ".join(recipe.name for recipe in planned)
+        add_event(session, job, Happening("state", percent=0.0, message=f"queued: {names}"), now)
+        return job.id
+
+
+def _check_request(max_accuracy_drop: float, budget_seconds: float, seed: int, request_id: str) -> None:
+    if not 0 <= max_accuracy_drop < 1:
+        raise InvalidArgument(f"max_accuracy_drop is {max_accuracy_drop}; it must be at least 0 and below 1")
+    if not (math.isfinite(budget_seconds) and budget_seconds >= 0):
+        raise InvalidArgument(f"budget_seconds is {budget_seconds}; it must be 0 (no limit) or more")
+    if not 0 <= seed < 2**63:
+        raise InvalidArgument(f"seed is {seed}; it must be at least 0 and below 2^63")
+    if len(request_id) > _MAX_REQUEST_ID:
+        raise InvalidArgument(f"request_id has {len(request_id)} characters; at most {_MAX_REQUEST_ID} are allowed")
+
+
+def _by_request(session: Session, tenant: str, request_id: str, model: str) -> str | None:
+    job = session.scalars(
+        select(tables.Job).where(tables.Job.tenant == tenant, tables.Job.request_id == request_id)
+    ).first()
+    if job is None:
+        return None
+    if job.model.name != model:
+        raise InvalidArgument(f"request_id {request_id!r} belongs to a job of another model; choose a new one")
+    return job.id
+
+
+def _job(session: Session, tenant: str, job_id: str, lock: bool = False) -> tables.Job:
+    wanted = select(tables.Job).where(tables.Job.tenant == tenant, tables.Job.id == job_id)
+    job = session.scalars(wanted.with_for_update() if lock else wanted).first()
+    if job is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return job
+
+
+def _model(session: Session, tenant: str, name: str) -> tables.Model:
+    model = session.scalars(
+        select(tables.Model).where(tables.Model.tenant == tenant, tables.Model.name == name)
+    ).first()
+    if model is None:
+        raise NotFound(f"there is no model {name!r}")
+    return model
+
+
+def _checkpoint(model: tables.Model, name: str) -> tables.Checkpoint:
+    if not model.checkpoints:
+        raise NotFound(f"model {model.name!r} has no checkpoint yet: push one")
+    if not name:
+        return model.checkpoints[-1]
+    match = _REVISION.fullmatch(name)
+    revision = int(match[1]) if match else 0
+    for checkpoint in model.checkpoints:
+        if checkpoint.revision == revision:
+            return checkpoint
+    newest = model.checkpoints[-1].name
+    raise NotFound(f"model {model.name!r} has no checkpoint {name!r}; it has r1 to {newest}")
