@@ -118,6 +118,9 @@ class Client:
         the data set that it has. `task` is "classification", "agreement" or empty: the server chooses by the labels.
         """
         chosen = selection.select(path)
+        data = data or {}
+        alike = len({local.name for local in data.values()}) < len(data)
+        names = {split: f"{split}-{local.name}" if alike else local.name for split, local in data.items()}
         uploader = uploading.Uploader(self._uploads, self.server, self._timeout_seconds, self._patience)
 
         def upload(file_name: str, local: Path) -> model_pb2.File:
@@ -129,7 +132,7 @@ class Client:
             model=name,
             files=[upload(file_name, local) for file_name, local in chosen.files.items()],
             task=task,
-            dataset_files={split: upload(local.name, local) for split, local in (data or {}).items()},
+            dataset_files={split: upload(split_name, data[split]) for split, split_name in names.items()},
         )
         response = self._call(self._models.CreateCheckpoint, request, _REGISTER_SECONDS)
         return Pushed(decoding.model(response.model), decoding.checkpoint(response.checkpoint), chosen.left_out)

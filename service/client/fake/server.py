@@ -35,4 +35,8 @@ class FakeServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Breaks all calls and stops listening, as a killed server does. May be called again."""
         self._server.stop(grace=None).wait()
