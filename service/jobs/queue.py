@@ -71,7 +71,7 @@ class JobQueue:
         with reading(self._sessions) as session:
             return job_view(_job(session, tenant, job_id))
 
-    def list(self, tenant: str, model: str = "", limit: int = 100) -> list[JobView]:
+    def list(self, tenant: str, model: str = "", limit: int = 100) -> Sequence[JobView]:
         """The newest jobs, of one model or of all. Raises NotFound for an unknown model."""
         with reading(self._sessions) as session:
             wanted = select(tables.Job).where(tables.Job.tenant == tenant)
@@ -97,7 +97,7 @@ class JobQueue:
                 move_job(session, job, JobState.CANCELLED, now)
             return job_view(job)
 
-    def events(self, tenant: str, job_id: str, after_sequence: int = 0, limit: int = 1000) -> list[EventView]:
+    def events(self, tenant: str, job_id: str, after_sequence: int = 0, limit: int = 1000) -> Sequence[EventView]:
         """The job's events after `after_sequence`, oldest first. Raises NotFound."""
         with reading(self._sessions) as session:
             job = _job(session, tenant, job_id)
