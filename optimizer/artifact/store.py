@@ -30,8 +30,8 @@ class StoredFile:
 
     sha256: str
     size_bytes: int
-    # Seconds since the epoch at which it was last put, also when it was there already.
-    put_at_seconds: float
+    # Seconds since the epoch at which it was last put or touched.
+    touched_at_seconds: float
 
 
 class ArtifactStore(Protocol):
@@ -52,6 +52,9 @@ class ArtifactStore(Protocol):
 
     def stat(self, sha256: str) -> StoredFile:
         """Size and age. Raises FileNotFoundError when the blob is absent."""
+
+    def touch(self, sha256: str) -> None:
+        """Makes the blob as young as one just put: somebody is about to refer to it. Raises FileNotFoundError."""
 
     def delete(self, sha256: str) -> None:
         """Removes the blob, if it is there. Only the collector of unreferenced blobs may call this."""
@@ -77,8 +80,7 @@ class DirectoryStore:
                 raise WrongDigest(sha256, found)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            # It may be there already: the collector goes by age, and must see that somebody is about to refer to it.
-            os.utime(target)
+            self.touch(sha256)
             temporary.unlink()
         except FileNotFoundError:
             os.chmod(temporary, _READ_ONLY)
@@ -104,6 +106,10 @@ class DirectoryStore:
         """See ArtifactStore."""
         found = self._where(sha256).stat()
         return StoredFile(sha256, found.st_size, found.st_mtime)
+
+    def touch(self, sha256: str) -> None:
+        """See ArtifactStore."""
+        os.utime(self._where(sha256))
 
     def delete(self, sha256: str) -> None:
         """See ArtifactStore."""

@@ -48,7 +48,7 @@ def test_put_again_is_harmless_and_makes_the_blob_young(store: DirectoryStore, t
     source, _ = written(tmp_path, b"weights")
     store.put(source, sha256)
     assert not source.exists()
-    assert store.stat(sha256).put_at_seconds > 1e9
+    assert store.stat(sha256).touched_at_seconds > 1e9
 
 
 def test_a_wrong_digest_is_refused_and_the_file_left_alone(store: DirectoryStore, tmp_path: Path) -> None:
