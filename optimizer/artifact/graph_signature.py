@@ -64,6 +64,11 @@ def class_output(signature: Signature) -> TensorSpec:
     )
 
 
+def class_output_of(outputs: Sequence[Declared]) -> Declared | None:
+    """The same choice as `class_output`, of a graph's declared outputs; None when no output is floating."""
+    return next((tensor for tensor in outputs if tensor[1] in _FLOATS), None)
+
+
 def declared(model: onnx.ModelProto) -> tuple[list[Declared], list[Declared]]:
     """Inputs (without those that only name initializers) and outputs, as the file declares them."""
     constants = {tensor.name for tensor in model.graph.initializer}

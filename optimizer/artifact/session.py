@@ -74,3 +74,18 @@ def build(model: Path | bytes, spec: SessionSpec) -> ort.InferenceSession:
     return ort.InferenceSession(
         model if isinstance(model, bytes) else str(model), sess_options=options, providers=spec.providers
     )
+
+
+def ort_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for a model or an input that it refuses."""
+    state = ort.capi.onnxruntime_pybind11_state
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoSuchFile,
+        state.NotImplemented,
+        state.RuntimeException,
+        state.EPFail,
+    )

@@ -71,7 +71,7 @@ class DirectoryStore:
 
     def put(self, temporary: Path, sha256: str, *, verified: bool = False) -> Path:
         """See ArtifactStore."""
-        target = self._where(sha256)
+        target = self.location(sha256)
         if not stat.S_ISREG(temporary.lstat().st_mode):
             raise InvalidInput(f"{temporary.name!r} is not a regular file")
         if not verified:
@@ -93,27 +93,27 @@ class DirectoryStore:
 
     def path(self, sha256: str) -> Path:
         """See ArtifactStore."""
-        target = self._where(sha256)
+        target = self.location(sha256)
         if not target.is_file():
             raise FileNotFoundError(errno.ENOENT, "no such blob", sha256)
         return target
 
     def has(self, sha256: str) -> bool:
         """See ArtifactStore."""
-        return self._where(sha256).is_file()
+        return self.location(sha256).is_file()
 
     def stat(self, sha256: str) -> StoredFile:
         """See ArtifactStore."""
-        found = self._where(sha256).stat()
+        found = self.location(sha256).stat()
         return StoredFile(sha256, found.st_size, found.st_mtime)
 
     def touch(self, sha256: str) -> None:
         """See ArtifactStore."""
-        os.utime(self._where(sha256))
+        os.utime(self.location(sha256))
 
     def delete(self, sha256: str) -> None:
         """See ArtifactStore."""
-        self._where(sha256).unlink(missing_ok=True)
+        self.location(sha256).unlink(missing_ok=True)
 
     def digests(self) -> Iterator[str]:
         """See ArtifactStore."""
@@ -123,7 +123,8 @@ class DirectoryStore:
             if folder.is_dir():
                 yield from (path.name for path in folder.iterdir() if digest.is_sha256(path.name))
 
-    def _where(self, sha256: str) -> Path:
+    def location(self, sha256: str) -> Path:
+        """Where the blob lies, or would lie. Raises ValueError for what is no digest."""
         if not digest.is_sha256(sha256):
             raise ValueError(f"not a lower-case sha256: {sha256[:80]!r}")
         return self._root / sha256[:2] / sha256
