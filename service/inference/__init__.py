@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: messages in and out, validation, and the intake loop."""
