@@ -25,12 +25,6 @@ def test_every_module_says_what_it_is(trees: dict[Path, ast.Module], root: Path)
     assert _relative(silent, root) == []
 
 
-def test_test_modules_say_what_they_test(root: Path) -> None:
-    paths = sorted((root / "tests").rglob("*.py"))
-    silent = [path for path in paths if not (ast.get_docstring(ast.parse(path.read_text())) or "").strip()]
-    assert _relative(silent, root) == []
-
-
 def test_files_stay_small(sources: dict[Path, str], root: Path) -> None:
     lengths = {str(path.relative_to(root)): text.count("\n") for path, text in sources.items()}
     too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST and name not in ALLOWED_LONGER}

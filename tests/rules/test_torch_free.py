@@ -25,10 +25,11 @@ def _loaded_by(modules: list[str], root: Path) -> list[str]:
     run = subprocess.run(
         [sys.executable, "-c", _IMPORT, json.dumps(modules), json.dumps(HEAVY)],
         cwd=root,
-        check=True,
         capture_output=True,
         text=True,
+        check=False,
     )
+    assert run.returncode == 0, run.stderr
     loaded: list[str] = json.loads(run.stdout.splitlines()[-1])
     return loaded
 
