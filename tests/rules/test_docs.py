@@ -20,9 +20,9 @@ def pages(tracked: list[Path]) -> list[Path]:
     return [path for path in tracked if path.suffix == ".md"]
 
 
-def _anchor(heading: str) -> str:
-    """As the usual renderers of Markdown name a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+def _headings(page: Path) -> set[str]:
+    """Anchors, as the usual renderers of Markdown name headings."""
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in _HEADING.findall(page.read_text())}
 
 
 def test_every_link_leads_somewhere(pages: list[Path], root: Path) -> None:
@@ -32,7 +32,7 @@ def test_every_link_leads_somewhere(pages: list[Path], root: Path) -> None:
             if "://" in target:
                 continue
             found = page.parent / target
-            headings = {_anchor(h) for h in _HEADING.findall(found.read_text())} if found.suffix == ".md" else set()
+            headings = _headings(found) if found.is_file() and found.suffix == ".md" else set()
             if not found.exists() or (anchor and anchor not in headings):
                 broken.append(f"{page.relative_to(root)}: {target}#{anchor}")
     assert broken == []
