@@ -33,7 +33,8 @@ Domain = dict[str, tuple[float | int | str | bool, ...]]
 class PassConfig(BaseModel):
     """Base of every config; the field `use` names the pass in YAML."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A learning rate of infinity has no JSON form, and so no digest.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     accepts: ClassVar[Stage]
     produces: ClassVar[Stage]

@@ -36,7 +36,7 @@ def step_keys(recipe: Recipe, inputs: KeyInputs) -> list[str]:
                 "version": step.version,
                 "config": step.model_dump(mode="json"),
                 "depends_on": _values(step.depends_on, inputs),
-                "tools": {name: _version(name) for name in step.tools},
+                "tools": {name: installed_version(name) for name in step.tools},
             }
         )
         keys.append(key)
@@ -56,7 +56,8 @@ def _values(depends_on: frozenset[Dependency], inputs: KeyInputs) -> dict[str, s
     return {name.value: by_name[name] for name in sorted(depends_on)}
 
 
-def _version(distribution: str) -> str:
+def installed_version(distribution: str) -> str:
+    """Version of a distribution, "absent" when it is not installed; onnxruntime goes by either of its names."""
     names = ("onnxruntime-gpu", "onnxruntime") if distribution == "onnxruntime" else (distribution,)
     for name in names:
         try:

@@ -16,7 +16,7 @@ class PruneStructured(PassConfig):
 
     accepts: ClassVar = Stage.TORCH
     produces: ClassVar = Stage.TORCH
-    depends_on: ClassVar = frozenset({Dependency.SEED})
+    depends_on: ClassVar = frozenset({Dependency.CALIBRATION})
     tools: ClassVar = ("torch", "torch-pruning", "transformers")
     domain: ClassVar[Domain] = {"ratio": (0.25, 0.5, 0.65, 0.75), "importance": ("magnitude", "taylor")}
 
