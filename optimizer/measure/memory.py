@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+import onnx
 from numpy.typing import NDArray
 
 from optimizer.artifact.session import SessionSpec, build
@@ -22,6 +22,16 @@ from optimizer.errors import PassFailed
 
 _TIMEOUT_SECONDS = 300.0
 _CALLS = 2
+# On Linux a program inherits the peak of whoever started it; a process forked off it begins with its own size. The fork
+# comes before the imports, since onnxruntime has threads.
+_PROGRAM = """
+import os, sys
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+from optimizer.measure.memory import answer
+answer(sys.argv[1])
+"""
 
 
 def peak_growth_bytes(model: Path, inputs: dict[str, NDArray[Any]], spec: SessionSpec, scratch: Path) -> int:
@@ -37,7 +47,7 @@ def peak_growth_bytes(model: Path, inputs: dict[str, NDArray[Any]], spec: Sessio
         order.write_text(json.dumps({"model": str(model), "feeds": str(feeds), "session": spec.model_dump()}))
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "optimizer.measure.memory", str(order)],
+                [sys.executable, "-c", _PROGRAM, str(order)],
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_SECONDS,
@@ -51,41 +61,36 @@ def peak_growth_bytes(model: Path, inputs: dict[str, NDArray[Any]], spec: Sessio
 
 
 def _growth_bytes(model: Path, inputs: dict[str, NDArray[Any]], spec: SessionSpec) -> int:
-    before = _forget_peak_bytes()
+    # What any model needs (kernels' code, thread pools) is there before counting begins.
+    _warm_up(spec)
+    before = _peak_bytes()
     session = build(model, spec)
     for _ in range(_CALLS):
         session.run(None, inputs)
     return max(0, _peak_bytes() - before)
 
 
-def _forget_peak_bytes() -> int:
-    """Starts the peak anew where the kernel allows it; returns the resident memory to count from."""
-    try:
-        # 5 resets VmHWM to the present VmRSS, see proc_pid_clear_refs(5).
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        # What importing took at its peak is then not counted twice.
-        return _peak_bytes()
-    return int(psutil.Process().memory_info().rss)
+def _warm_up(spec: SessionSpec) -> None:
+    shape = [1]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])],
+        "warm-up",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+    )
+    model = onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    build(model.SerializeToString(), spec).run(None, {"x": np.zeros(shape, np.float32)})
 
 
 def _peak_bytes() -> int:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        # Elsewhere than on Linux; macOS counts bytes.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Not ru_maxrss, which on Linux a process inherits from the one that started it.
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    # Not from /proc, which a sandbox may close.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _main(order_file: str) -> None:
+def answer(order_file: str) -> None:
+    """The fresh process: prints the growth in bytes for the order that `peak_growth_bytes` wrote."""
     order = json.loads(Path(order_file).read_text())
     with np.load(order["feeds"], allow_pickle=False) as archive:
         inputs = {name.removeprefix("input."): archive[name] for name in archive.files}
     print(_growth_bytes(Path(order["model"]), inputs, SessionSpec.model_validate(order["session"])))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])
