@@ -16,15 +16,14 @@ def predicted_classes(scores: NDArray[np.generic], rows: int) -> NDArray[np.int6
     `scores` holds `rows` rows with one axis of classes; axes of size 1 (a kept spatial axis, say) do not count.
     Raises PassFailed for another shape and for scores that are not finite.
     """
-    shape = scores.shape
-    table = scores.reshape(rows, -1) if rows and scores.size % rows == 0 else scores
-    if table.ndim != 2 or sum(size > 1 for size in shape) > (rows > 1) + 1:
-        raise PassFailed(
-            f"the model answered {rows} rows with scores of shape {list(shape)}; one score a class is needed"
-        )
-    if table.shape[1] < 2:
+    wide = [size for size in scores.shape if size != 1]
+    of_rows = wide[:1] if rows > 1 else []
+    if of_rows not in ([], [rows]) or len(wide) > len(of_rows) + 1 or scores.size == 0:
+        shape = list(scores.shape)
+        raise PassFailed(f"the model answered {rows} rows with scores of shape {shape}; one score a class is needed")
+    if len(wide) == len(of_rows):
         raise PassFailed("the model answers with one score a row; a classifier needs one score for each of its classes")
-    values = table.astype(np.float64)
+    values = scores.reshape(rows, -1).astype(np.float64)
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise PassFailed(f"the model's answer holds NaN or infinite scores (first in row {bad} of a batch of {rows})")
