@@ -81,13 +81,14 @@ class Front(Protocol):
         """Begins to accept. Raises FailedPrecondition when the address cannot be had."""
 
     def take_batch(self, most: int, timeout_seconds: float | None = None) -> Sequence[Call] | None:
-        """Waits for a call, then returns all that are waiting, up to `most`; none after the timeout; None once closed.
+        """Waits for something to happen, then returns all calls that are waiting, up to `most`; None once closed.
 
-        For one thread.
+        The list is empty when the timeout passed, or when all that happened was a cancellation or a refusal. Keep
+        taking: cancellations are noticed here. For one thread.
         """
 
     def close(self) -> None:
-        """Stops listening and ends what is unanswered with UNAVAILABLE. May be called twice, from any thread."""
+        """Stops listening; answers that were given still leave, what is unanswered ends. May be called twice."""
 
 
 def too_large(size_bytes: int, limit_bytes: int) -> str:

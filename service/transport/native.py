@@ -11,6 +11,9 @@ from service.errors import FailedPrecondition
 from service.transport.base import Call, FrontOptions, Metadata, shorten, too_large
 from service.transport.control_link import ControlLink
 
+# Answers that are already given get this long to leave when the front closes.
+_FLUSH_SECONDS = 0.3
+
 
 class NativeCall:
     """A call of the native front, known there by a number."""
@@ -56,6 +59,7 @@ class NativeFront:
         # thread and removed by whichever answers: single dict operations, atomic under the GIL.
         self._calls: dict[int, NativeCall] = {}
         self._link: ControlLink | None = None
+        self._last_answer = -_FLUSH_SECONDS
         try:
             # Without SO_REUSEPORT binding fails when anybody else listens here, also a leftover of ours.
             self._native = NativeGrpcFront(
@@ -107,6 +111,7 @@ class NativeFront:
     def respond(self, call_id: int, payload: bytes) -> bool:
         """Answers a call by its number; any thread."""
         self._calls.pop(call_id, None)
+        self._last_answer = time.monotonic()
         return bool(self._native.respond(call_id, payload))
 
     def fail(self, call_id: int, code: int, message: str) -> bool:
@@ -116,6 +121,8 @@ class NativeFront:
 
     def close(self) -> None:
         """See Front."""
+        # Closing cuts connections at once, and nothing says whether an answer has left.
+        time.sleep(max(0.0, self._last_answer + _FLUSH_SECONDS - time.monotonic()))
         self._native.close()
         if self._link is not None:
             with contextlib.suppress(OSError):

@@ -1,5 +1,6 @@
-"""Passes calls of any kind on to control's Unix socket: raw bytes both ways, metadata, deadline, cancellation, status."""
+"""Passes calls of any kind on to control: raw bytes both ways, metadata, deadline, cancellation, status."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from service.transport.control_link import listens
 
 # Set by each hop for itself; the rest of the metadata is the caller's.
 _OF_THE_HOP = frozenset({"user-agent", "te", "content-type", "grpc-accept-encoding", "grpc-encoding"})
+
+
+_STATUS_TRIES = 50
+_STATUS_PAUSE_SECONDS = 0.01
 
 
 class Relay:
@@ -51,15 +56,15 @@ class Relay:
                     yield answer
             except grpc.aio.AioRpcError:
                 pass  # The status is read below.
-            code, details = await call.code(), await call.details()
+            code, details = await _status(call)
             if code == grpc.StatusCode.OK:
                 context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
                 return
             if code == grpc.StatusCode.UNAVAILABLE and (
-                (details or "").startswith("failed to connect") or not listens(self._control)
+                details.startswith("failed to connect") or not listens(self._control)
             ):
                 details = CONTROL_AWAY
-            await context.abort(code, details or "", tuple(await call.trailing_metadata() or ()))
+            await context.abort(code, details, tuple(await call.trailing_metadata() or ()))
         finally:
             # The caller has gone: so should the call to control.
             call.cancel()
@@ -67,3 +72,14 @@ class Relay:
     async def close(self) -> None:
         """Ends what is under way."""
         await self._channel.close()
+
+
+async def _status(call: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, str]:
+    """How the call ended. A write to a call that control has just ended makes grpc.aio report an error of its own until
+    control's status arrives, which then takes its place."""
+    for _ in range(_STATUS_TRIES):
+        code, details = await call.code(), await call.details()
+        if code != grpc.StatusCode.INTERNAL or details != "Internal error from Core":
+            break
+        await asyncio.sleep(_STATUS_PAUSE_SECONDS)
+    return code, details or ""
