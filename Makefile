@@ -34,7 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-native.txt
 	fi
 	$(PIP) install --quiet --constraint constraints.txt pip setuptools
 	$(PIP) install --quiet --require-hashes --no-deps -r requirements-native.txt
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@# setuptools warns of every editable install; there is nothing to do about it.
+	PYTHONWARNINGS="ignore:Editable installation" \
+	  $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@rm -f $(VENV)/installed-*; touch $@
 
 $(DEMO_INSTALLED): $(INSTALLED) requirements-demo.txt
