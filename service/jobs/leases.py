@@ -90,12 +90,23 @@ class Leases:
                 job.lease_expires_at = self._clock()
             return len(jobs)
 
-    def heartbeat(self, lease: Lease) -> bool:
-        """Extends the lease; true when the job is to be cancelled. Raises LeaseLost, as every method below does."""
+    def explain_waiting(self, message: str) -> None:
+        """Tells the watchers of every waiting job, once, why nothing happens."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
-            job.lease_expires_at = self._clock() + timedelta(seconds=lease.seconds)
-            return job.cancel_requested
+            for job in session.scalars(select(tables.Job).where(tables.Job.state == JobState.QUEUED)):
+                events = session.scalars(select(tables.JobEvent.body).where(tables.JobEvent.job_id == job.id))
+                if all(body["message"] != message for body in events):
+                    add_event(session, job, Happening("log", message=message), self._clock())
+
+    def heartbeat(self, lease: Lease) -> None:
+        """Extends the lease. Raises LeaseLost, as every method below does."""
+        with self._sessions.begin() as session:
+            _held(session, lease).lease_expires_at = self._clock() + timedelta(seconds=lease.seconds)
+
+    def is_cancelled(self, lease: Lease) -> bool:
+        """Whether the job is to be cancelled."""
+        with reading(self._sessions) as session:
+            return _held(session, lease).cancel_requested
 
     def release(self, lease: Lease) -> None:
         """Gives the job back to be continued by anybody; the trial that ran counts as not begun."""
@@ -122,6 +133,12 @@ class Leases:
         with reading(self._sessions) as session:
             row = source_row(session, _held(session, lease).checkpoint_id)
             return None if row is None else SourceFiles(row.name, row.files)
+
+    def free_name(self, lease: Lease, recipe: str) -> str:
+        """The name that a variant of this recipe would get now."""
+        with reading(self._sessions) as session:
+            job = _held(session, lease)
+            return variant_name(job.checkpoint.revision, recipe, _names(session, job.model_id))
 
     def begin_trial(self, lease: Lease, ordinal: int, hardware: Hardware) -> Begun | None:
         """Starts a trial; None when it has ended without work: its result exists, or it was begun too often."""
@@ -164,7 +181,9 @@ class Leases:
             job.trials[ordinal - 1].attempts = 0
             add_event(session, job, happening, self._clock())
 
-    def publish(self, lease: Lease, ordinal: int, manifest: Manifest, files: Sequence[dict[str, Any]]) -> None:
+    def publish(
+        self, lease: Lease, ordinal: int, manifest: Manifest, files: Sequence[dict[str, Any]], percent: float
+    ) -> None:
         """Makes the variant exist: its row, its blobs' rows, the trial's end and the event in one commit.
 
         `files` are {"path", "sha256", "size_bytes"} and lie in the store already. Raises AlreadyExists when the name
@@ -199,16 +218,21 @@ class Leases:
             session.flush()
             _link(trial, variant)
             message = f"{manifest.name}: {manifest.verdict}" + (f", {manifest.reason}" if manifest.reason else "")
-            add_event(session, job, Happening("published", trial=trial.recipe["name"], message=message), now)
+            happening = Happening("published", trial=trial.recipe["name"], percent=percent, message=message)
+            add_event(session, job, happening, now)
 
-    def end_trial(self, lease: Lease, ordinal: int, state: TrialState, reason: str) -> None:
-        """Ends a trial without a variant: FAILED or SKIPPED, with the reason that its owner will read."""
+    def end_trial(self, lease: Lease, ordinal: int, state: TrialState, reason: str, percent: float) -> None:
+        """Ends a trial without a variant: FAILED or SKIPPED, with the reason that its owner will read.
+
+        `percent` is how far the job has come with it.
+        """
         with self._sessions.begin() as session:
             job = _held(session, lease)
             trial = job.trials[ordinal - 1]
             move_trial(trial, state, reason)
-            message = f"{state}: {reason}"
-            add_event(session, job, Happening("trial", trial=trial.recipe["name"], message=message), self._clock())
+            name = trial.recipe["name"]
+            happening = Happening("trial", trial=name, percent=percent, message=f"{state}: {reason}")
+            add_event(session, job, happening, self._clock())
 
     def finish(self, lease: Lease, cancelled: bool = False) -> JobState:
         """Ends the job. It failed only if there is no source; trials that have not ended are skipped."""

@@ -5,12 +5,13 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from optimizer.artifact.inspection import Inspection
+from optimizer.artifact.inspected import Format, Inspection
 from optimizer.artifact.manifest import Verdict
 from optimizer.artifact.session import present_target
 from optimizer.recipe.defaults import default_recipes, source_recipe
@@ -129,7 +130,8 @@ class JobQueue:
             .limit(1)
         ).first()
         wanted = recipes or default_recipes(Inspection.model_validate(start.inspection), present_target())
-        planned = plan(start.format, source_recipe(start.format), has_source is not None, wanted)
+        source = source_recipe(cast(Format, start.format))
+        planned = plan(start.format, source, has_source is not None, wanted)
         now = self._clock()
         job = tables.Job(
             id=secrets.token_hex(8),

@@ -1,4 +1,4 @@
-"""`python -m service.worker.confine PLAN -- COMMAND...`: runs a command that cannot harm this host, and watches over it.
+"""`python -m service.worker.confine PLAN -- COMMAND...`: runs a command that cannot harm this host.
 
 Two processes. The keeper stays outside: it is the leader of the trial's process group and kills the whole group when
 its standard input ends, which happens when the worker dies in whatever way. The confined process takes off its rights
@@ -120,7 +120,7 @@ def _become(plan: Plan, command: list[str]) -> None:
         os.close(plan.report_fd)
         if refused:
             os._exit(REFUSED)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 - a list, and no shell
     except OSError as error:
         sys.stderr.write(f"cannot start {command[0]}: {error.strerror}\n")
     finally:
