@@ -62,6 +62,8 @@ class ControlSettings(_Listening):
 
     http_port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=8002, ge=0, le=65535)
+    # Where the engine answers gRPC, for what the HTTP port passes on to it.
+    engine_address: str = "127.0.0.1:8001"
     # Engines on this host.
     engines: int = Field(default=1, ge=1)
     max_upload_bytes: int = Field(default=16 * 2**30, ge=1)

@@ -1,0 +1,1 @@
+"""Control's gRPC services, one servicer a file: each decodes, calls, and encodes."""
