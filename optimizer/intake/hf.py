@@ -1,0 +1,141 @@
+"""Opens a Hugging Face directory (config.json and safetensors) as a torch model, without running any of its code.
+
+Only config.json and the safetensors files are shown to the library, through a fresh directory of links, so nothing else
+that lies in the checkpoint (Python files, pickles, adapters) can be found by it. Weights must fit exactly.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.models.auto import modeling_auto
+
+from optimizer.artifact.inspected import Inspection, Kind
+from optimizer.artifact.rows import Rows
+from optimizer.artifact.signature import BATCH, TensorSpec
+from optimizer.errors import InvalidCheckpoint, InvalidDataset, UnsupportedModel
+from optimizer.intake.stages import Checkpoint, TorchModel
+
+_CONFIG = "config.json"
+# Explicit eager attention: the plain operations fuse well and never load a kernel that a config names.
+_ATTENTION = "eager"
+# Keys of a config that make the library run, fetch or decompress something.
+_REFUSED = ("auto_map", "custom_pipelines", "quantization_config", "compression_config")
+
+
+def load(checkpoint: Checkpoint, rows: Rows) -> TorchModel:
+    """The checkpoint's network with its weights; the inputs are those that `rows` hold, in that order.
+
+    Raises InvalidCheckpoint for a config or weights that do not fit, UnsupportedModel for an architecture without a
+    classifier, InvalidDataset for rows that leave out an input.
+    """
+    config = json.loads(checkpoint.files[_CONFIG].read_text())
+    family, parsed = _parse(config, checkpoint.inspection.kind)
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as directory:
+        for name, file in checkpoint.files.items():
+            if name == _CONFIG or name.endswith((".safetensors", ".safetensors.index.json")):
+                link = Path(directory, name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.resolve())
+        network = _with_weights(family, parsed, directory)
+    return TorchModel(network.eval(), config, _inputs(checkpoint.inspection, rows), dict(checkpoint.inspection.limits))
+
+
+def build(config: Mapping[str, Any], kind: Kind) -> torch.nn.Module:
+    """A network of this config with fresh weights."""
+    family, parsed = _parse(config, kind)
+    network: torch.nn.Module = family.from_config(parsed, attn_implementation=_ATTENTION, trust_remote_code=False)
+    return network.float().eval()
+
+
+def _parse(config: Mapping[str, Any], kind: Kind) -> tuple[Any, Any]:
+    """The library's class for this kind of classifier, and the config in the library's form."""
+    refused = [key for key in _REFUSED if config.get(key)]
+    if refused:
+        raise InvalidCheckpoint(f"config.json sets {', '.join(refused)}, which is not allowed")
+    model_type = str(config.get("model_type", ""))
+    family: Any = transformers.AutoModelForSequenceClassification
+    known = "SEQUENCE"
+    if kind == "image":
+        family, known = transformers.AutoModelForImageClassification, "IMAGE"
+    names = getattr(modeling_auto, f"MODEL_FOR_{known}_CLASSIFICATION_MAPPING_NAMES")
+    if model_type not in names:
+        raise UnsupportedModel(
+            f"model type {model_type[:80]!r} has no {known.lower()} classifier in transformers "
+            f"{transformers.__version__}; export the model to ONNX and push the .onnx file"
+        )
+    values = {key: value for key, value in config.items() if key not in ("model_type", "attn_implementation")}
+    # Classes are numbers here, and 32-bit floats whatever the weights are stored in.
+    values.pop("torch_dtype", None)
+    values.pop("dtype", None)
+    try:
+        parsed = transformers.AutoConfig.for_model(model_type, **values)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise InvalidCheckpoint(f"config.json does not describe a {model_type!r} model: {_short(error)}") from error
+    parsed.problem_type = "single_label_classification"
+    parsed.return_dict = True
+    return family, parsed
+
+
+def _with_weights(family: Any, parsed: Any, directory: str) -> torch.nn.Module:
+    try:
+        network, report = family.from_pretrained(
+            directory,
+            config=parsed,
+            attn_implementation=_ATTENTION,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        raise InvalidCheckpoint(f"config.json and the weights do not make a model: {_short(error)}") from error
+    problems = [
+        f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
+        for what, keys in (
+            ("missing weights", sorted(report["missing_keys"])),
+            ("weights that the model does not have", sorted(report["unexpected_keys"])),
+            ("weights of another shape", sorted(str(_first(key)) for key in report["mismatched_keys"])),
+        )
+        if keys
+    ]
+    if problems:
+        raise InvalidCheckpoint(
+            f"the weights are not those of the {parsed.model_type!r} classifier in config.json: {'; '.join(problems)}"
+        )
+    model: torch.nn.Module = network
+    return model
+
+
+def _first(key: Any) -> Any:
+    return key if isinstance(key, str) else key[0]
+
+
+def _inputs(inspection: Inspection, rows: Rows) -> tuple[TensorSpec, ...]:
+    missing = [name for name, facts in inspection.inputs.items() if facts.required and name not in rows.arrays]
+    if missing:
+        raise InvalidDataset(f"the data lacks the arrays {', '.join(missing)}, which the model takes")
+    specs = []
+    for name, array in rows.arrays.items():
+        facts = inspection.inputs[name]
+        known: Sequence[int | str] = facts.shape or (BATCH, *array.shape[1:])
+        # A picture's size is the data's, fixed; a text's length stays free.
+        fixed = inspection.kind != "text"
+        shape = tuple(
+            size if fixed and isinstance(axis, str) else axis
+            for axis, size in zip(known[1:], array.shape[1:], strict=True)
+        )
+        specs.append(TensorSpec(name=name, datatype=facts.datatype, shape=(BATCH, *shape)))
+    return tuple(specs)
+
+
+def _short(error: BaseException) -> str:
+    """The first line of a library's message, shortened, for the model's owner."""
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__

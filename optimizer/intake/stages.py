@@ -1,0 +1,61 @@
+"""The forms that a model has on its way: a checkpoint on disk, a torch module, an ONNX file.
+
+    Checkpoint ──▶ TorchModel ──▶ OnnxModel
+         └──────────────────────────▲
+
+A pass takes one of these and returns one, so a pass that is given the wrong stage does not type-check. This file does
+not import torch: recipes that only treat ONNX files never load it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.artifact.inspected import Inspection
+from optimizer.artifact.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+
+# The one output of every classifier that is exported here.
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A stranger's files, inspected and not yet opened."""
+
+    # Path inside the checkpoint to the local file.
+    files: Mapping[str, Path]
+    inspection: Inspection
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A classifier of the transformers library in 32-bit floats, on the CPU.
+
+    `network` answers keyword arguments named like `inputs` with an object that has `logits`. Passes may change the
+    network they are given; who needs it unchanged loads it again.
+    """
+
+    network: "torch.nn.Module"
+    # config.json's content, as it was checked at intake.
+    config: Mapping[str, Any]
+    # In the order in which data sets hold them.
+    inputs: tuple[TensorSpec, ...]
+    # Largest size of a named axis other than the batch ("sequence": 512).
+    limits: Mapping[str, int]
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """One self-contained ONNX file that onnxruntime loads, and what it answers to."""
+
+    path: Path
+    signature: Signature
