@@ -1,0 +1,1 @@
+"""The one training loop, its schedule and its losses: fine-tuning and distillation are the same loop."""

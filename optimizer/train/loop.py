@@ -1,0 +1,193 @@
+"""The training loop: AdamW with warm-up and cosine decay, clipped gradients, and the best weights kept."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from optimizer.errors import PassFailed
+from optimizer.intake.classifier import Classifier, logits_of
+from optimizer.train.losses import Objective
+from optimizer.train.schedule import warmup_cosine
+
+_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast to train."""
+
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    warmup_share: float
+    seed: int
+    threads: int
+    # Epochs without a better selection score after which training stops; None never stops early.
+    patience: int | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows that choose the best epoch: inputs, and the class that each row should get."""
+
+    inputs: tuple[Tensor, ...]
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of training."""
+
+    # Share of selection rows right, of the weights that were kept.
+    accuracy: float
+    # Epoch whose weights were kept, counted from 1.
+    best_epoch: int
+    epochs: int
+    # Mean training loss of each epoch.
+    losses: tuple[float, ...]
+
+
+# (share done 0..1, running loss, seconds left)
+Progress = Callable[[float, float, float], None]
+
+
+def fit(
+    classifier: Classifier,
+    inputs: tuple[Tensor, ...],
+    objective: Objective,
+    selection: Selection,
+    settings: Settings,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> Fit:
+    """Trains `classifier` in place and leaves it with the weights that did best on the selection rows.
+
+    The same seed, data and thread count give the same weights on a CPU. Torch's global random state and thread count
+    are restored. Raises PassFailed when the loss or a gradient is no longer a number.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return _fit(classifier, inputs, objective, selection, settings, progress, clock)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _fit(
+    classifier: Classifier,
+    inputs: tuple[Tensor, ...],
+    objective: Objective,
+    selection: Selection,
+    settings: Settings,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> Fit:
+    memory = _memory_format(classifier)
+    _place(classifier, settings.device, memory)
+    inputs = _placed(inputs, settings.device, memory)
+    selection = Selection(_placed(selection.inputs, settings.device, memory), selection.truth.to(settings.device))
+    optimizer = torch.optim.AdamW(_groups(classifier, settings.weight_decay), lr=settings.learning_rate)
+    rows = len(inputs[0])
+    per_epoch = len(_batches(torch.arange(rows), settings.batch_size))
+    steps = max(1, math.ceil(settings.epochs * per_epoch))
+    shuffle = torch.Generator().manual_seed(settings.seed)
+    best: tuple[float, float] | None = None
+    weights: dict[str, Tensor] = {}
+    losses: list[float] = []
+    best_epoch, step, started = 0, 0, clock()
+    while step < steps:
+        epoch = len(losses) + 1
+        classifier.train()
+        total, count = 0.0, 0
+        for batch in _batches(torch.randperm(rows, generator=shuffle), settings.batch_size)[: steps - step]:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * warmup_cosine(step, steps, settings.warmup_share)
+            batch = batch.to(settings.device)
+            loss = _update(classifier, [tensor[batch] for tensor in inputs], batch, objective, optimizer, epoch)
+            total, count, step = total + loss * len(batch), count + len(batch), step + 1
+            elapsed = clock() - started
+            progress(step / steps, total / count, elapsed / step * (steps - step))
+        losses.append(total / count)
+        score = _score(classifier, selection)
+        if best is None or score > best:
+            best, best_epoch, weights = score, epoch, copy.deepcopy(classifier.state_dict())
+        elif settings.patience is not None and epoch - best_epoch >= settings.patience:
+            break
+    assert best is not None
+    classifier.load_state_dict(weights)
+    _place(classifier, "cpu", torch.contiguous_format)
+    classifier.eval()
+    return Fit(best[0], best_epoch, len(losses), tuple(losses))
+
+
+def _update(
+    classifier: Classifier,
+    tensors: Sequence[Tensor],
+    rows: Tensor,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+) -> float:
+    optimizer.zero_grad(set_to_none=True)
+    loss = objective(classifier(*tensors), rows)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise PassFailed(f"training diverged: the loss is {value} in epoch {epoch}; try a lower learning rate")
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(classifier.parameters(), _GRADIENT_NORM)
+    if not math.isfinite(float(norm)):
+        raise PassFailed(f"training diverged: a gradient is {float(norm)} in epoch {epoch}; try a lower learning rate")
+    optimizer.step()
+    return value
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    batches = list(torch.split(order, size))
+    # Batch normalisation has no variance to divide by when a batch is a single row.
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _score(classifier: Classifier, selection: Selection) -> tuple[float, float]:
+    """Share right, then (to break ties) minus the cross-entropy."""
+    logits = logits_of(classifier, selection.inputs, batch=256)
+    right = float((logits.argmax(-1) == selection.truth).float().mean())
+    return right, -float(nn.functional.cross_entropy(logits, selection.truth))
+
+
+def _groups(classifier: Classifier, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices and kernels decay; biases and normalisations do not."""
+    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _memory_format(classifier: Classifier) -> torch.memory_format:
+    """Convolutional networks train faster on a CPU with the channels last; the rest has no use for it."""
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in classifier.modules())
+    linears = sum(isinstance(module, nn.Linear) for module in classifier.modules())
+    return torch.channels_last if convolutions > linears else torch.contiguous_format
+
+
+def _place(classifier: Classifier, device: str, memory: torch.memory_format) -> None:
+    classifier.to(device)
+    classifier.to(memory_format=memory)  # type: ignore[call-overload]
+
+
+def _placed(tensors: tuple[Tensor, ...], device: str, memory: torch.memory_format) -> tuple[Tensor, ...]:
+    return tuple(
+        tensor.to(device=device, memory_format=memory if tensor.ndim == 4 else torch.preserve_format)
+        for tensor in tensors
+    )
