@@ -1,0 +1,120 @@
+"""Export: torch.export's graph becomes one clean ONNX file, proved equal at batch sizes that it was not traced with."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from optimizer.artifact.graph_signature import signature_of
+from optimizer.artifact.rows import Rows, feeds
+from optimizer.artifact.session import build
+from optimizer.artifact.signature import BATCH, Signature, TensorSpec
+from optimizer.errors import PassFailed, UnsupportedModel
+from optimizer.intake.classifier import Classifier, classifier_of
+from optimizer.intake.onnx_file import clean, save
+from optimizer.intake.stages import LOGITS, OnnxModel, TorchModel
+from optimizer.passes import parity
+from optimizer.passes.context import Context
+from optimizer.recipe.export import Export
+
+# The batch that is traced, and those that prove that it was not baked in.
+_TRACED = 2
+_FOREIGN = (1, 5)
+
+
+def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
+    """Exports `model`. Raises UnsupportedModel when an operation has no ONNX form, PassFailed without parity."""
+    classifier = classifier_of(model)
+    rows = context.splits.calibration
+    proto = _exported(config, classifier, model, _feeds(rows, model.inputs, _TRACED))
+    context.report(0.8, message="proving parity")
+    clean(proto)
+    signature = signature_of(proto, model.limits)
+    _require_free_axes(model, signature)
+    exported = save(proto, context.directory, signature, context.session)
+    context.notes.append(_proved(classifier, model, exported, context))
+    return exported
+
+
+def _exported(
+    config: Export, classifier: Classifier, model: TorchModel, example: dict[str, NDArray[Any]]
+) -> onnx.ModelProto:
+    dimensions: dict[str, Any] = {BATCH: torch.export.Dim(BATCH)}
+    for name, limit in model.limits.items():
+        dimensions[name] = torch.export.Dim(name, max=limit)
+    axes = tuple(
+        {position: _dimension(axis, dimensions) for position, axis in enumerate(spec.shape) if isinstance(axis, str)}
+        for spec in model.inputs
+    )
+    try:
+        program = torch.onnx.export(
+            classifier,
+            tuple(torch.from_numpy(array) for array in example.values()),
+            dynamo=True,
+            opset_version=config.opset,
+            input_names=[spec.name for spec in model.inputs],
+            output_names=[LOGITS],
+            # One entry for the forward's only parameter, `*tensors`.
+            dynamic_shapes=(axes,),
+            external_data=False,
+            verbose=False,
+        )
+    except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError, ValueError) as error:
+        raise UnsupportedModel(f"the model cannot be exported to ONNX: {_cause(error)}") from error
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _dimension(axis: str, dimensions: dict[str, Any]) -> Any:
+    return dimensions.setdefault(axis, torch.export.Dim(axis))
+
+
+def _require_free_axes(model: TorchModel, signature: Signature) -> None:
+    """The graph must take exactly what the network takes: the exporter sometimes fixes an axis without a word."""
+    if signature.inputs != model.inputs:
+        found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in signature.inputs)
+        wanted = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in model.inputs)
+        raise PassFailed(f"the exported graph takes {found} instead of {wanted}")
+    if not signature.batched:
+        raise PassFailed("the exported graph's answer has no batch axis")
+
+
+def _proved(classifier: Classifier, model: TorchModel, exported: OnnxModel, context: Context) -> str:
+    session = build(exported.path, context.session)
+    worst = 0.0
+    for batch in _FOREIGN:
+        inputs = _shorter(_feeds(context.splits.calibration, model.inputs, batch), model.inputs, batch)
+        with torch.inference_mode():
+            expected = classifier(*(torch.from_numpy(array) for array in inputs.values())).numpy()
+        where = f"the exported graph at batch {batch}"
+        worst = max(worst, parity.require([expected], session.run(None, inputs), where))
+    return f"equals the network at batch {' and '.join(map(str, _FOREIGN))} (relative error {worst:.1g})"
+
+
+def _feeds(rows: Rows, inputs: tuple[TensorSpec, ...], batch: int) -> dict[str, NDArray[Any]]:
+    return feeds(rows, inputs, np.resize(np.arange(len(rows)), batch))
+
+
+def _shorter(arrays: dict[str, NDArray[Any]], inputs: tuple[TensorSpec, ...], batch: int) -> dict[str, NDArray[Any]]:
+    """At batch 1, free axes other than the batch are halved: their size must not be baked in either."""
+    if batch != 1:
+        return arrays
+    halved = {}
+    for spec in inputs:
+        array = arrays[spec.name]
+        cut = tuple(
+            slice(0, max(1, size // 2)) if isinstance(axis, str) and axis != BATCH else slice(None)
+            for axis, size in zip(spec.shape, array.shape, strict=True)
+        )
+        halved[spec.name] = np.ascontiguousarray(array[cut])
+    return halved
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost cause's first line; the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,66 @@
+"""The one table of passes: which function runs which config, and on which stage.
+
+A pass's module is imported when it is first run: a recipe whose torch steps are all cached never imports torch.
+"""
+
+from typing import assert_never
+
+from optimizer.errors import InvalidRecipe
+from optimizer.intake.stages import OnnxModel, TorchModel
+from optimizer.passes.context import Context
+from optimizer.recipe.distill import Distill
+from optimizer.recipe.export import Export
+from optimizer.recipe.fp16 import Fp16
+from optimizer.recipe.fuse import Fuse
+from optimizer.recipe.prune import PruneStructured
+from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
+from optimizer.recipe.recipe import AnyPass
+
+Model = TorchModel | OnnxModel
+
+
+def run(config: AnyPass, model: Model, context: Context) -> Model:
+    """Runs one pass. Raises InvalidRecipe for a model of the wrong stage, which `check_order` rules out beforehand."""
+    match config:
+        case PruneStructured():
+            from optimizer.passes import prune
+
+            return prune.run(config, _torch(model, config), context)
+        case Distill():
+            from optimizer.passes import distill
+
+            return distill.run(config, _torch(model, config), context)
+        case Export():
+            from optimizer.passes import export
+
+            return export.run(config, _torch(model, config), context)
+        case Fuse():
+            from optimizer.passes import fuse
+
+            return fuse.run(config, _onnx(model, config), context)
+        case Fp16():
+            from optimizer.passes import fp16
+
+            return fp16.run(config, _onnx(model, config), context)
+        case QuantizeDynamic():
+            from optimizer.passes import quantize_dynamic
+
+            return quantize_dynamic.run(config, _onnx(model, config), context)
+        case QuantizeStatic():
+            from optimizer.passes import quantize_static
+
+            return quantize_static.run(config, _onnx(model, config), context)
+        case _:
+            assert_never(config)
+
+
+def _torch(model: Model, config: AnyPass) -> TorchModel:
+    if not isinstance(model, TorchModel):
+        raise InvalidRecipe(f"`{config.use}` needs a torch model; it must come before `export`")
+    return model
+
+
+def _onnx(model: Model, config: AnyPass) -> OnnxModel:
+    if not isinstance(model, OnnxModel):
+        raise InvalidRecipe(f"`{config.use}` needs an ONNX model; an `export` step must come first")
+    return model
