@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from optimizer.artifact.manifest import Hardware, Manifest, Verdict
-from optimizer.artifact.signature import Signature
+from optimizer.artifact.manifest import Hardware, Manifest
 from optimizer.recipe.recipe import Recipe
-from service.errors import AlreadyExists, FailedPrecondition, LeaseLost
+from service.errors import AlreadyExists, LeaseLost
 from service.jobs.assignment import Assignment, SourceFiles, assignment, published_variants, source_row, work_of
 from service.jobs.changes import add_event, move_job, move_trial, skip_rest
 from service.jobs.planning import already_made, variant_name
 from service.jobs.states import JobState, TrialState, has_ended
+from service.jobs.variants import insert_variant
 from service.jobs.views import Happening
 from service.registry import tables
 from service.registry.database import reading
@@ -193,29 +193,9 @@ class Leases:
             job = _held(session, lease)
             trial = job.trials[ordinal - 1]
             now = self._clock()
-            _agree_on_signature(job.model, manifest)
             if manifest.name in _names(session, job.model_id):
                 raise AlreadyExists(f"variant {manifest.name!r} exists already")
-            for file in files:
-                if session.get(tables.Blob, (job.tenant, file["sha256"])) is None:
-                    blob = {"sha256": file["sha256"], "size_bytes": file["size_bytes"]}
-                    session.add(tables.Blob(tenant=job.tenant, created_at=now, **blob))
-                    session.flush()
-            variant = tables.Variant(
-                tenant=job.tenant,
-                model_id=job.model_id,
-                checkpoint_id=job.checkpoint_id,
-                job_id=job.id,
-                name=manifest.name,
-                digest=manifest.digest,
-                accepted=manifest.accepted,
-                verdict=manifest.verdict,
-                files=list(files),
-                manifest=manifest.model_dump(mode="json"),
-                created_at=now,
-            )
-            session.add(variant)
-            session.flush()
+            variant = insert_variant(session, job, manifest, files, now)
             _link(trial, variant)
             message = f"{manifest.name}: {manifest.verdict}" + (f", {manifest.reason}" if manifest.reason else "")
             happening = Happening("published", trial=trial.recipe["name"], percent=percent, message=message)
@@ -299,21 +279,3 @@ def _names(session: Session, model_id: int) -> set[str]:
 def _link(trial: tables.Trial, variant: tables.Variant) -> None:
     move_trial(trial, TrialState.PUBLISHED, variant.manifest["reason"])
     trial.variant_id = variant.id
-
-
-def _agree_on_signature(model: tables.Model, manifest: Manifest) -> None:
-    if model.signature is None and manifest.verdict is Verdict.SOURCE:
-        model.signature = manifest.signature.model_dump(mode="json")
-    known = None if model.signature is None else Signature.model_validate(model.signature)
-    if known != manifest.signature:
-        raise FailedPrecondition(
-            f"the variant's inputs and outputs ({_describe(manifest.signature)}) are not those of model "
-            f"{model.name!r} ({'none yet' if known is None else _describe(known)}): push it as another model"
-        )
-
-
-def _describe(signature: Signature) -> str:
-    def side(specs: Sequence[Any]) -> str:
-        return ", ".join(f"{spec.name} {spec.datatype}[{','.join(map(str, spec.shape))}]" for spec in specs)
-
-    return f"{side(signature.inputs)} -> {side(signature.outputs)}"

@@ -13,13 +13,13 @@ from service.errors import AlreadyExists, FailedPrecondition
 from service.jobs.assignment import Assignment, Task
 from service.jobs.leases import Lease
 from service.jobs.states import TrialState, has_ended
-from service.worker.executor import INTERNAL
+from service.worker.executor import INTERNAL, Outcome
 from service.worker.harvest import Tainted
 from service.worker.lease_keeper import LeaseKeeper
 from service.worker.output import plain, without_paths
-from service.worker.progress import places
+from service.worker.progress import Course, places
 from service.worker.publication import Claim
-from service.worker.trial import Pace, TrialRun, Workshop
+from service.worker.trial import TrialRun, Workshop
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,11 +40,12 @@ def run_job(workshop: Workshop, lease: Lease, keeper: LeaseKeeper, clock: Callab
     """
     assignment = workshop.leases.read(lease)
     positions = places([len(task.recipe.steps) for task in assignment.tasks])
-    pace: Pace | None = None
+    started_seconds = time.monotonic()
+    share_at_start: float | None = None
     for task, place in zip(assignment.tasks, positions, strict=True):
         if has_ended(task.state):
             continue
-        pace = pace or Pace(time.monotonic(), place.before)
+        share_at_start = place.before if share_at_start is None else share_at_start
         source = workshop.leases.source(lease)
         if keeper.interrupted() or (source is None and task.ordinal != 1):
             break
@@ -58,7 +59,7 @@ def run_job(workshop: Workshop, lease: Lease, keeper: LeaseKeeper, clock: Callab
         workshop.cache.evict()
         run = TrialRun(workshop, lease, assignment, task, source, begun.variant)
         try:
-            ending.write_down(run.run(place, pace, keeper.interrupted))
+            ending.write_down(run.run(Course(place, started_seconds, share_at_start), keeper.interrupted))
         except Tainted as error:
             ending.fail(f"the optimizer's result was refused: {plain(str(error), 500)}")
         except FailedPrecondition as error:

@@ -4,9 +4,10 @@ import contextlib
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from service.worker.trial_directory import remove_tree
 
 
 class Presence:
@@ -21,7 +22,7 @@ class Presence:
 
     def leave(self) -> None:
         """Removes the directory and its lock."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_tree(self.directory)
         os.close(self._lock)
 
     def bury_dead(self, abandon: Callable[[str], object]) -> list[str]:
@@ -36,7 +37,7 @@ class Presence:
             try:
                 # First: the directory is the only trace of the dead, and must outlast a crash in between.
                 abandon(directory.name)
-                shutil.rmtree(directory, ignore_errors=True)
+                remove_tree(directory)
                 dead.append(directory.name)
             finally:
                 os.close(lock)

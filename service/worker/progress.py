@@ -26,6 +26,20 @@ def places(steps: Sequence[int]) -> list[Place]:
     return [Place(sum(weights[:index]) / total, weight / total) for index, weight in enumerate(weights)]
 
 
+@dataclass(frozen=True)
+class Course:
+    """A trial's place, and since when, and from which share on, the job has been running."""
+
+    place: Place
+    started_seconds: float
+    share_at_start: float
+
+    def at(self, share_of_trial: float, now_seconds: float) -> tuple[float, float | None]:
+        """Percent of the job that is done, and the estimated seconds until its end."""
+        share = self.place.of_job(share_of_trial)
+        return 100 * share, eta_seconds(now_seconds - self.started_seconds, self.share_at_start, share)
+
+
 def eta_seconds(elapsed_seconds: float, share_at_start: float, share: float) -> float | None:
     """Seconds until the end, had the rest the pace since `share_at_start`; None while too little is done."""
     gained = share - share_at_start

@@ -1,5 +1,8 @@
 """Where the files of one running trial lie: what the child may read, where it may write, and what we took from it."""
 
+import contextlib
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,3 +53,13 @@ class TrialDirectory:
         for path in (self.root, self.root / "input", self.scratch, self.scratch / "home", self.scratch / "tmp"):
             path.mkdir(mode=0o700)
         self.harvest.mkdir(mode=0o700)
+
+
+def remove_tree(directory: Path) -> None:
+    """Removes a directory that a process of ours wrote, also where it took its own rights away. Links stay links."""
+    for folder, names, _ in os.walk(directory):
+        for path in (os.path.join(folder, name) for name in names):
+            if not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(directory, ignore_errors=True)

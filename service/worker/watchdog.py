@@ -14,6 +14,7 @@ import psutil
 _POLL_SECONDS = 0.2
 # Finding all descendants and walking the scratch directory cost more than a look at known processes.
 _SURVEY_SECONDS = 1.0
+_ENDLESS = 2**62
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,18 @@ def kill_group(leader: int) -> None:
 
 
 def size_of(directory: Path) -> int:
-    """Bytes on disk of all files below a directory; links are not followed, what vanishes meanwhile is left out."""
+    """Bytes on disk of all files below a directory; links are not followed, what vanishes meanwhile is left out.
+
+    A directory that its maker closed to us counts as endless.
+    """
     total = 0
-    for folder, _, names in os.walk(directory):
+
+    def closed(error: OSError) -> None:
+        nonlocal total
+        if isinstance(error, PermissionError):
+            total += _ENDLESS
+
+    for folder, _, names in os.walk(directory, onerror=closed):
         for name in names:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512
