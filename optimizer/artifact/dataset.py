@@ -43,6 +43,8 @@ def check(splits: Mapping[str, Rows], inspection: Inspection, task: str = "") ->
     """
     if set(splits) not in ({"all"}, {"train", "eval"}):
         raise InvalidDataset(f"a data set is one file, or a `train` and an `eval` file, not {sorted(splits)}")
+    if inspection.classes == 1:
+        raise InvalidDataset("the model answers with one score a row; a classifier with two or more classes is needed")
     for split, rows in splits.items():
         where = "the data" if split == "all" else f"the {split} data"
         if len(rows) < _MINIMUM_ROWS[split]:

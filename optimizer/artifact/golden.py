@@ -5,6 +5,7 @@ between processors, most of all for int8, so small differences are normal; anoth
 name, or kernels that saturate badly are not.
 """
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,12 @@ def read(path: Path) -> Golden:
     inputs: dict[str, NDArray[Any]] = {}
     outputs: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open that it opened itself and found damaged.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             for key in archive.files:
                 side, _, name = key.partition(".")
                 {"input": inputs, "output": outputs}[side][name] = archive[key]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, zipfile.BadZipFile) as error:
         raise InvalidCheckpoint("the golden inputs and outputs cannot be read") from error
     if not inputs or not outputs:
         raise InvalidCheckpoint("the golden inputs and outputs cannot be read")

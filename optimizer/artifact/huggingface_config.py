@@ -109,7 +109,11 @@ def _class_names(config: dict[str, Any]) -> tuple[str, ...]:
         raise InvalidCheckpoint(
             f"config.json: id2label must number the classes from 0 to {len(mapping) - 1} without gaps"
         )
-    return tuple(str(mapping[str(number)])[:200] for number in range(len(mapping)))
+    names = tuple(str(mapping[str(number)])[:200] for number in range(len(mapping)))
+    if not all(name.isprintable() for name in names):
+        # Lone surrogates, which JSON can spell and nothing can store, are not printable either.
+        raise InvalidCheckpoint("config.json: the class names in id2label must be printable text")
+    return names
 
 
 def _text(config: dict[str, Any], model_type: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def feeds(rows: Rows, inputs: Sequence[TensorSpec], indices: NDArray[np.int64]) 
                 f"a row of {spec.name!r} has shape {list(rows.arrays[spec.name].shape[1:])}, "
                 f"but the model takes {row_shape(spec)}"
             )
-        result[spec.name] = np.ascontiguousarray(taken.astype(numpy_dtype(spec.datatype), copy=False))
+        result[spec.name] = np.asarray(taken).astype(numpy_dtype(spec.datatype), order="C", copy=False)
     return result
 
 

@@ -27,13 +27,14 @@ class Evaluation:
     def load(cls, path: Path) -> "Evaluation":
         """Reads what `save` wrote. Raises InvalidCheckpoint for anything else."""
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # NumPy leaves a file open that it opened itself and found damaged.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 loaded = cls(
                     archive["rows"].astype(np.int64),
                     archive["score"].astype(np.float32),
                     archive["prediction"].astype(np.int64),
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise InvalidCheckpoint("the source's answers on the evaluation rows cannot be read") from error
         if not len(loaded.rows) == len(loaded.score) == len(loaded.prediction):
             raise InvalidCheckpoint("the source's answers on the evaluation rows do not fit together")
