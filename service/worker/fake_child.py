@@ -8,7 +8,7 @@ events, and a result whose manifest is true. A file `script.json` in the checkpo
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,32 +42,30 @@ _FEATURES = 4
 _ROWS = 20
 
 
-def main(spec_file: Path) -> int:
-    """Runs the trial; returns the exit status."""
-    spec = TrialSpec.model_validate_json(spec_file.read_text())
+def run(spec: TrialSpec, say: Callable[[Event], None]) -> None:
+    """Runs the trial; its last event is Finished or Failed."""
     script_file = spec.checkpoint.directory / "script.json"
     script: dict[str, Any] = json.loads(script_file.read_text()) if script_file.exists() else {}
     keys = step_keys(spec.recipe, _key_inputs(spec))
     for index, (step, key) in enumerate(zip(spec.recipe.steps, keys, strict=True)):
-        _run_step(spec, step.use, key, index, script.get("step_seconds", 0.0))
+        _run_step(spec, step.use, key, index, script.get("step_seconds", 0.0), say)
     if failure := script.get("fail", {}).get(spec.recipe.name):
-        _say(Failed(kind=failure["kind"], message=failure["message"]))
-        return 3
-    _say(Finished(manifest=_write_result(spec, keys)))
-    return 0
+        say(Failed(kind=failure["kind"], message=failure["message"]))
+    else:
+        say(Finished(manifest=_write_result(spec, keys)))
 
 
-def _run_step(spec: TrialSpec, step: str, key: str, index: int, seconds: float) -> None:
+def _run_step(spec: TrialSpec, step: str, key: str, index: int, seconds: float, say: Callable[[Event], None]) -> None:
     of = len(spec.recipe.steps)
-    _say(StepStarted(step=step, index=index, of=of, cached=key in spec.cache))
+    say(StepStarted(step=step, index=index, of=of, cached=key in spec.cache))
     if key not in spec.cache:
         threading.Event().wait(seconds)
         directory = spec.scratch / "steps" / key
         directory.mkdir(parents=True)
         (directory / "output.bin").write_bytes(key.encode())
-    _say(Progress(step=step, percent=100 * (index + 1) / (of + 1), loss=1 / (index + 1)))
+    say(Progress(step=step, percent=100 * (index + 1) / (of + 1), loss=1 / (index + 1)))
     if key not in spec.cache:
-        _say(StepFinished(step=step, key=key, seconds=seconds))
+        say(StepFinished(step=step, key=key, seconds=seconds))
 
 
 def _write_result(spec: TrialSpec, keys: list[str]) -> Manifest:
@@ -152,10 +150,18 @@ def _key_inputs(spec: TrialSpec) -> KeyInputs:
     )
 
 
-def _say(event: Event) -> None:
-    sys.stdout.write(event.model_dump_json() + "\n")
-    sys.stdout.flush()
+def _main(spec_file: Path) -> int:
+    status = 0
+
+    def say(event: Event) -> None:
+        nonlocal status
+        status = 3 if isinstance(event, Failed) else 0
+        sys.stdout.write(event.model_dump_json() + "\n")
+        sys.stdout.flush()
+
+    run(TrialSpec.model_validate_json(spec_file.read_text()), say)
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(_main(Path(sys.argv[1])))

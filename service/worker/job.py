@@ -23,6 +23,8 @@ from service.worker.trial import TrialRun, Workshop
 
 _LOG = logging.getLogger(__name__)
 
+# What a trial does after its passes.
+_MEASURE = "measure"
 # Each failed attempt means that another worker published under the name just chosen.
 _NAME_ATTEMPTS = 10
 
@@ -118,7 +120,7 @@ def _reason(failed: Failed, task: Task) -> str:
     message = plain(failed.message) or "no reason given"
     if failed.kind == INTERNAL:
         message = without_paths(message)
-    steps = {step.use for step in task.recipe.steps}
+    steps = {step.use for step in task.recipe.steps} | {_MEASURE}
     return f"in step {failed.step}: {message}" if failed.step in steps else message
 
 

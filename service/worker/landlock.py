@@ -40,8 +40,12 @@ _IOCTL_DEV = 1 << 15
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 READ = _EXECUTE | _READ_FILE | _READ_DIR
-# Neither devices, sockets and pipes nor symbolic links: the worker takes regular files out of there.
-WRITE = _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER
+# Neither devices, sockets nor pipes. Links may be made: they lead nobody further than where he may go anyway, and the
+# worker follows none when it takes results out.
+WRITE = (
+    _READ_FILE | _READ_DIR | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SYM
+    | _REFER
+)  # fmt: skip
 # A file that is there already: a device, or the machine-wide lock.
 DEVICE = _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV
 

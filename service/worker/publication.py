@@ -15,7 +15,7 @@ from optimizer.errors import InvalidCheckpoint
 from optimizer.recipe.trial import TrialSpec
 from service.worker.harvest import Harvested, Tainted, take_files
 
-RESULT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE, EVALUATION_FILE)
+_RESULT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def collect(manifest: Manifest, spec: TrialSpec, keys: Sequence[str], into: Path
 
     `manifest` is the child's word, `keys` are the cache keys planned for its steps, `into` is a new directory.
     """
-    files = take_files(spec.scratch, "result", RESULT_FILES, into, max_bytes)
+    # What was made for another device has not been measured here, and so has no answers to keep.
+    names = (*_RESULT_FILES, EVALUATION_FILE) if manifest.measurements else _RESULT_FILES
+    files = take_files(spec.scratch, "result", names, into, max_bytes)
     written = files.pop(MANIFEST_FILE)
     try:
         if Manifest.model_validate_json(written.path.read_bytes()) != manifest:

@@ -178,7 +178,8 @@ def _conditions(own_pid: int, signals_are_scoped: bool) -> dict[str, list[_Instr
         "clone3": [(_RETURN, 0, 0, ABSENT)],
         "prctl": [_load_argument(0), (_JUMP_EQUAL, 0, 1, kernel.PR_SET_PDEATHSIG), refuse, allow],
         "prlimit64": own_process,
-        "sched_setaffinity": own_process,
+        # onnxruntime pins each of its threads by number; it is told that it worked.
+        "sched_setaffinity": [*own_process[:-2], (_RETURN, 0, 0, IGNORE), allow],
         # "which" is not looked at: 0 is this process, group or user, and only less priority can be asked for.
         "setpriority": [_load_argument(1), *_unless_equal(0, REFUSE), allow],
     }
