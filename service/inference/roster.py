@@ -74,7 +74,7 @@ class Roster:
         self._manager.stop(timeout_seconds)
 
     def apply(self, desired: wire.DesiredState) -> bool:
-        """Takes over a newer desired state; False for an older or equal one. Raises InvalidArgument before any change."""
+        """Takes over a newer desired state; False for an older or equal one. Raises InvalidArgument, nothing changed."""
         descriptions = [describe(held, self._default_session) for held in desired.variants]
         wanted = {(table.tenant, table.model): _shares(table) for table in desired.traffic}
         arms = {(*model, variant) for model, shares in wanted.items() for variant, _ in shares.arms}

@@ -35,6 +35,10 @@ class Loader:
             servable.move(State.FAILED, str(error))
         except MemoryError:
             servable.move(State.FAILED, "there is not enough memory to load it")
+        except (ValueError, TypeError, LookupError, ArithmeticError):
+            # Golden arrays or outputs of a shape that nothing foresaw: one variant's fault, not the engine's end.
+            _LOG.exception("%s cannot be prepared", description.name)
+            servable.move(State.FAILED, "its outputs are not of the form that its signature promises")
         else:
             most = warmup.best_batch(curve) if servable.max_batch else 0
             servable.open(backend, Limits(most, self._delay_ns), self._instances)

@@ -1,6 +1,7 @@
 """What happens between a built session and READY: inputs to try, parity with the golden outputs, the speed curve."""
 
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,9 +25,9 @@ _CURVE_SECONDS = 3.0
 def read_golden(path: Path) -> dict[str, Array]:
     """The arrays "input.<name>" and "output.<name>". Raises FailedPrecondition when the file cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise FailedPrecondition("the variant's golden file cannot be read") from error
 
 

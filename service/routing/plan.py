@@ -1,8 +1,8 @@
 """Which split a model's traffic follows now: a pure rule over what is wanted, what is applied and what is ready.
 
 A wanted split is applied when all of its arms are READY; until then the applied one stays. Before any split is set the
-model's first source takes all. An engine that has just started waits for the wanted split rather than show its
-callers another variant for a moment; it falls back to the source when an arm cannot come.
+model's first READY source takes all, and keeps it. An engine that has just started waits for the wanted split rather
+than show its callers another variant for a moment; it falls back to the source when an arm cannot come.
 """
 
 from collections.abc import Sequence
@@ -43,18 +43,15 @@ def choose_shares(candidates: Sequence[Candidate], wanted: Shares | None, applie
     def all_ready(shares: Shares) -> bool:
         return all(presence.get(variant) is Presence.READY for variant, _ in shares.arms)
 
-    if wanted is not None:
-        if all_ready(wanted):
-            return wanted
-        if applied is not None and all_ready(applied):
+    if wanted is not None and all_ready(wanted):
+        return wanted
+    if applied is not None:
+        if all_ready(applied):
             return applied
-        if applied is None and not any(
-            presence.get(variant, Presence.ABSENT) is Presence.ABSENT for variant, _ in wanted.arms
-        ):
-            return None
-    elif applied is not None and applied.generation and all_ready(applied):
-        # Control never takes a split back; it has not said it again yet.
-        return applied
+    elif wanted is not None and not any(
+        presence.get(variant, Presence.ABSENT) is Presence.ABSENT for variant, _ in wanted.arms
+    ):
+        return None
     for candidate in candidates:
         if candidate.source and candidate.presence is not Presence.ABSENT:
             if candidate.presence is Presence.READY:
