@@ -178,8 +178,7 @@ def _alone(settings: ControlSettings) -> Iterator[None]:
 def main() -> None:
     """`python -m service.control '<ControlSettings JSON>'`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s control %(message)s")
-    for talkative in ("alembic", "uvicorn"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         run(ControlSettings.model_validate_json(sys.argv[1] if len(sys.argv) > 1 else "{}"))
     except (ServiceError, ValidationError) as error:

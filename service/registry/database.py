@@ -5,6 +5,7 @@ writes: leases and generations depend on it. `reading` begins one that only read
 """
 
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     # Here, not above: see HEAD.
     from alembic import command
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
