@@ -127,7 +127,8 @@ def _free(wish: str, taken: set[str]) -> str:
 
 
 def _declared(value: onnx.ValueInfoProto, side: str) -> Declared:
-    if not value.name or len(value.name) > 256 or not value.name.isprintable():
+    # Protobuf gives text that is not UTF-8 as bytes.
+    if not isinstance(value.name, str) or not 0 < len(value.name) <= 256 or not value.name.isprintable():
         raise InvalidCheckpoint(f"the graph has an {side} without a usable name: {value.name[:40]!r}")
     if value.type.WhichOneof("value") != "tensor_type":
         kind = (value.type.WhichOneof("value") or "unknown").removesuffix("_type")
@@ -152,6 +153,8 @@ def _declared(value: onnx.ValueInfoProto, side: str) -> Declared:
             axes.append(dimension.dim_value)
         else:
             # Some exporters write -1 where they mean an open axis.
+            if not isinstance(dimension.dim_param, str) or not dimension.dim_param[:80].isprintable():
+                raise InvalidCheckpoint(f"{side} {value.name!r} has an axis without a usable name")
             axes.append(dimension.dim_param[:80])
     return value.name, _DATATYPES[tensor.elem_type], tuple(axes)
 

@@ -57,6 +57,9 @@ def check_graph(
         else:
             _check_inline(tensor, name)
     for node in _nodes(model):
+        # Protobuf gives text that is not UTF-8 as bytes.
+        if not isinstance(node.op_type, str) or not isinstance(node.domain, str):
+            raise InvalidCheckpoint(f"{name} is damaged: an operator's name is not text")
         if (node.domain, node.op_type) not in functions:
             _check_operator(node, name)
             operators[node.op_type] += 1
@@ -169,6 +172,8 @@ def _bytes(tensor: onnx.TensorProto, elements: int, name: str) -> int | None:
 def _external_file(tensor: onnx.TensorProto, name: str, other_files: Mapping[str, int]) -> str:
     """The file that holds the tensor, after checking that it is one of ours and long enough."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    if not all(isinstance(value, str) for value in entries.values()):
+        raise InvalidCheckpoint(f"{name} is damaged: the place of a tensor's weights is not text")
     location = entries.get("location", "")
     who = f"{name}: the weights of tensor {tensor.name[:80]!r}"
     file = posixpath.normpath(posixpath.join(posixpath.dirname(name), location))

@@ -221,6 +221,16 @@ def test_packed_and_string_weights_are_measured_too(graph: Graph, saved: Save) -
         inspect_checkpoint(saved(graph(initializer=[packed])))
 
 
+@pytest.mark.parametrize("text", [b"MatMul", b"batch_axis", b"w.data", b"name_of_x"])
+def test_text_that_is_not_utf_8_is_refused(graph: Graph, saved: Save, text: bytes) -> None:
+    model = with_external(graph, location="w.data") if text == b"w.data" else graph(axes=("batch_axis", 4))
+    model.graph.input[0].name = "name_of_x"
+    files = saved(model)
+    files["model.onnx"].write_bytes(files["model.onnx"].read_bytes().replace(text, b"\xff" + text[1:]))
+    with pytest.raises(InvalidCheckpoint):
+        inspect_checkpoint(files)
+
+
 @pytest.mark.parametrize("name", ["labels", "group"])
 def test_an_input_may_not_bear_a_name_of_the_data_set(graph: Graph, saved: Save, name: str) -> None:
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4])]
