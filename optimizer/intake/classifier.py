@@ -27,8 +27,10 @@ class Classifier(nn.Module):
 
 
 def classifier_of(model: TorchModel) -> Classifier:
-    """The model as a module of positional inputs; shares its weights."""
-    return Classifier(model.network, [spec.name for spec in model.inputs])
+    """The model as a module of positional inputs; shares its weights and its mode (training or evaluation)."""
+    classifier = Classifier(model.network, [spec.name for spec in model.inputs])
+    classifier.training = model.network.training
+    return classifier
 
 
 def tensors_of(rows: Rows, inputs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:

@@ -35,7 +35,8 @@ def load(checkpoint: Checkpoint, directory: Path, session: SessionSpec) -> OnnxM
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _fold(tensor, folder, checkpoint.files)
-    return save(model, directory, signature_of(model, checkpoint.inspection.limits), session)
+    signature = signature_of(model, checkpoint.inspection.limits)
+    return save(model, directory, signature, session, keep_shapes=True)
 
 
 def _fold(tensor: onnx.TensorProto, folder: str, files: Mapping[str, Path]) -> None:

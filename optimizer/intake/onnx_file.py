@@ -24,16 +24,16 @@ def read(path: Path) -> onnx.ModelProto:
         raise InvalidCheckpoint("the file is not an ONNX model") from error
 
 
-def clean(model: onnx.ModelProto) -> None:
-    """Removes what does not change answers: stack traces and source paths, doc strings, and inferred shapes.
+def clean(model: onnx.ModelProto, *, keep_shapes: bool = False) -> None:
+    """Removes what does not change answers: stack traces and source paths, doc strings, and shapes of inner values.
 
-    Exporters write the paths of the machine they ran on into every node; inferred shapes go stale when passes rewrite
-    the graph, and the quantisers then fail on them.
+    Exporters write the paths of the machine they ran on into every node. Shapes of inner values go stale when a pass
+    rewrites the graph, and quantisers then fail on them; but fusion finds more where it has the exporter's.
     """
     del model.metadata_props[:]
     model.doc_string = ""
     for graph in (model.graph, *subgraphs(model.graph)):
-        _clean_graph(graph)
+        _clean_graph(graph, keep_shapes)
     for function in model.functions:
         del function.metadata_props[:]
         del function.value_info[:]
@@ -42,12 +42,14 @@ def clean(model: onnx.ModelProto) -> None:
             _clean_node(node)
 
 
-def save(model: onnx.ModelProto, directory: Path, wanted: Signature, session: SessionSpec) -> OnnxModel:
+def save(
+    model: onnx.ModelProto, directory: Path, wanted: Signature, session: SessionSpec, *, keep_shapes: bool = False
+) -> OnnxModel:
     """Writes directory/model.onnx, proves that it loads, and returns it.
 
     Raises PassFailed when the graph is not valid, is refused by onnxruntime, or no longer answers to `wanted`.
     """
-    clean(model)
+    clean(model, keep_shapes=keep_shapes)
     found = signature_of(model, wanted.limits)
     if found != wanted:
         raise PassFailed(f"the pass changed the model's signature from {_brief(wanted)} to {_brief(found)}")
@@ -76,13 +78,14 @@ def name_nodes(model: onnx.ModelProto) -> None:
         taken.add(node.name)
 
 
-def _clean_graph(graph: onnx.GraphProto) -> None:
+def _clean_graph(graph: onnx.GraphProto, keep_shapes: bool) -> None:
     del graph.metadata_props[:]
-    del graph.value_info[:]
+    if not keep_shapes:
+        del graph.value_info[:]
     graph.doc_string = ""
     for node in graph.node:
         _clean_node(node)
-    for value in (*graph.input, *graph.output):
+    for value in (*graph.input, *graph.output, *graph.value_info):
         del value.metadata_props[:]
         value.doc_string = ""
     for tensor in graph.initializer:

@@ -1,5 +1,6 @@
 """Export: torch.export's graph becomes one clean ONNX file, proved equal at batch sizes that it was not traced with."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from optimizer.artifact.session import build
 from optimizer.artifact.signature import BATCH, Signature, TensorSpec
 from optimizer.errors import PassFailed, UnsupportedModel
 from optimizer.intake.classifier import Classifier, classifier_of
-from optimizer.intake.onnx_file import clean, save
+from optimizer.intake.onnx_file import save
 from optimizer.intake.stages import LOGITS, OnnxModel, TorchModel
 from optimizer.passes import parity
 from optimizer.passes.context import Context
@@ -26,14 +27,13 @@ _FOREIGN = (1, 5)
 
 def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
     """Exports `model`. Raises UnsupportedModel when an operation has no ONNX form, PassFailed without parity."""
-    classifier = classifier_of(model)
+    classifier = classifier_of(model).eval()
     rows = context.splits.calibration
     proto = _exported(config, classifier, model, _feeds(rows, model.inputs, _TRACED))
     context.report(0.8, message="proving parity")
-    clean(proto)
     signature = signature_of(proto, model.limits)
     _require_free_axes(model, signature)
-    exported = save(proto, context.directory, signature, context.session)
+    exported = save(proto, context.directory, signature, context.session, keep_shapes=True)
     context.notes.append(_proved(classifier, model, exported, context))
     return exported
 
@@ -48,21 +48,29 @@ def _exported(
         {position: _dimension(axis, dimensions) for position, axis in enumerate(spec.shape) if isinstance(axis, str)}
         for spec in model.inputs
     )
-    try:
-        program = torch.onnx.export(
-            classifier,
-            tuple(torch.from_numpy(array) for array in example.values()),
-            dynamo=True,
-            opset_version=config.opset,
-            input_names=[spec.name for spec in model.inputs],
-            output_names=[LOGITS],
-            # One entry for the forward's only parameter, `*tensors`.
-            dynamic_shapes=(axes,),
-            external_data=False,
-            verbose=False,
-        )
-    except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException, RuntimeError, ValueError) as error:
-        raise UnsupportedModel(f"the model cannot be exported to ONNX: {_cause(error)}") from error
+    with warnings.catch_warnings():
+        # The exporter warns of its own internals.
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                classifier,
+                tuple(torch.from_numpy(array) for array in example.values()),
+                dynamo=True,
+                opset_version=config.opset,
+                input_names=[spec.name for spec in model.inputs],
+                output_names=[LOGITS],
+                # One entry for the forward's only parameter, `*tensors`.
+                dynamic_shapes=(axes,),
+                external_data=False,
+                verbose=False,
+            )
+        except (
+            torch.onnx.OnnxExporterError,
+            torch._dynamo.exc.TorchDynamoException,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            raise UnsupportedModel(f"the model cannot be exported to ONNX: {_cause(error)}") from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto

@@ -7,11 +7,12 @@ import onnx
 from onnxconverter_common import float16
 
 from optimizer.artifact.rows import feeds
-from optimizer.artifact.session import build, ort_errors
+from optimizer.artifact.session import ort_errors
 from optimizer.errors import NotApplicable, PassFailed
-from optimizer.intake.onnx_file import clean, first_line, name_nodes, read, save
+from optimizer.intake.onnx_file import first_line, name_nodes, read, save
 from optimizer.intake.stages import OnnxModel
 from optimizer.passes.context import Context
+from optimizer.passes.inner_values import infer, opened_wide
 from optimizer.recipe.fp16 import Fp16
 
 # A quarter of fp16's largest number: rows at serving time go beyond those that were seen.
@@ -23,8 +24,8 @@ _CHUNK = 16
 def run(config: Fp16, model: OnnxModel, context: Context) -> OnnxModel:
     """Converts; inputs and outputs keep their types. Raises NotApplicable when no weight is in 32 bits."""
     proto = read(model.path)
-    clean(proto)
     name_nodes(proto)
+    infer(proto, context.session)
     before = _floats(proto)
     if before == 0:
         raise NotApplicable("there is nothing to convert: no weight of this graph is a 32-bit float")
@@ -56,11 +57,6 @@ def _floats(model: onnx.ModelProto) -> int:
 
 def _out_of_range(proto: onnx.ModelProto, model: OnnxModel, context: Context) -> set[str]:
     """Names of nodes that read or write a tensor which is too large for fp16 on calibration rows."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(proto)
-    present = {value.name for value in watched.graph.output}
-    produced = [name for node in watched.graph.node for name in node.output if name and name not in present]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in produced)
     large = {
         tensor.name
         for tensor in proto.graph.initializer
@@ -69,8 +65,8 @@ def _out_of_range(proto: onnx.ModelProto, model: OnnxModel, context: Context) ->
     rows = context.splits.calibration
     count = min(_ROWS, len(rows))
     size = _CHUNK if model.signature.batched else 1
+    session = opened_wide(proto, context.session)
     try:
-        session = build(watched.SerializeToString(), context.session)
         names = [output.name for output in session.get_outputs()]
         for start in range(0, count, size):
             indices = np.arange(start, min(start + size, count))

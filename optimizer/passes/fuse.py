@@ -1,6 +1,7 @@
 """Fusion: attention, layer normalisation and GELU subgraphs become onnxruntime's own operators."""
 
 import numpy as np
+import onnx
 import onnx_ir
 from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
@@ -23,6 +24,7 @@ def run(config: Fuse, model: OnnxModel, context: Context) -> OnnxModel:
     if not fused:
         raise NotApplicable("nothing in this graph can be fused: it has no attention, layer normalisation or GELU")
     proto = onnx_ir.to_proto(rewritten)
+    _drop_equal_sizes(proto)
     name_nodes(proto)
     result = save(proto, context.directory, model.signature, context.session)
     rows = context.splits.calibration
@@ -33,3 +35,14 @@ def run(config: Fuse, model: OnnxModel, context: Context) -> OnnxModel:
     context.notes.append("fused " + ", ".join(f"{count} {name}" for name, count in sorted(fused.items())))
     context.notes.append(f"equals the graph before (relative error {error:.1g})")
     return result
+
+
+def _drop_equal_sizes(model: onnx.ModelProto) -> None:
+    """Removes widths of query, key and value that are equal, which is what leaving them out means.
+
+    Dynamic quantisation passes over attention that states them.
+    """
+    for node in model.graph.node:
+        stated = [attribute for attribute in node.attribute if attribute.name == "qkv_hidden_sizes"]
+        if node.op_type == "Attention" and stated and len(set(stated[0].ints)) == 1:
+            node.attribute.remove(stated[0])

@@ -30,7 +30,7 @@ def run(config: PruneStructured, model: TorchModel, context: Context) -> TorchMo
     Raises UnsupportedModel when the network cannot be traced or does not run after cutting, PassFailed when nothing
     could be cut.
     """
-    classifier = classifier_of(model)
+    classifier = classifier_of(model).eval()
     rows = context.splits.calibration
     example = tuple(tensor[:_TRACED] for tensor in tensors_of(rows, model.inputs))
     before = model.parameters

@@ -5,9 +5,10 @@ from collections import Counter
 from onnxruntime.quantization import quantize_dynamic
 
 from optimizer.errors import NotApplicable
-from optimizer.intake.onnx_file import clean, name_nodes, read, save
+from optimizer.intake.onnx_file import name_nodes, read, save
 from optimizer.intake.stages import OnnxModel
 from optimizer.passes.context import Context
+from optimizer.passes.inner_values import infer
 from optimizer.passes.integer_types import choose, integer_weights
 from optimizer.recipe.quantize import QuantizeDynamic
 
@@ -25,9 +26,8 @@ def run(config: QuantizeDynamic, model: OnnxModel, context: Context) -> OnnxMode
             "use quantize_static there, or types u8s8"
         )
     proto = read(model.path)
-    # Stale shapes make the quantiser's shape inference fail.
-    clean(proto)
     name_nodes(proto)
+    infer(proto, context.session)
     plain, quantised = context.directory / "plain.onnx", context.directory / "quantised.onnx"
     plain.write_bytes(proto.SerializeToString())
     quantize_dynamic(
@@ -47,5 +47,7 @@ def run(config: QuantizeDynamic, model: OnnxModel, context: Context) -> OnnxMode
     if count == 0:
         raise NotApplicable("there is nothing to quantise dynamically: the graph has no product with a constant matrix")
     done = Counter(node.op_type for node in result.graph.node)
-    context.notes.append(f"{count} matrices in {types.name}, {done['MatMulInteger']} integer products")
+    context.notes.append(
+        f"{count} matrices in {types.name}, {done['MatMulInteger'] + done['QAttention']} integer products"
+    )
     return save(result, context.directory, model.signature, context.session)

@@ -11,12 +11,13 @@ import onnx
 from onnxruntime.quantization import QuantFormat, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from optimizer.artifact.session import ort_errors
+from optimizer.artifact.session import SessionSpec, ort_errors
 from optimizer.errors import NotApplicable, PassFailed
 from optimizer.intake.onnx_file import clean, first_line, name_nodes, read, save
 from optimizer.intake.stages import OnnxModel
 from optimizer.passes.calibration import METHODS, calibrate
 from optimizer.passes.context import Context
+from optimizer.passes.inner_values import infer
 from optimizer.passes.integer_types import choose, integer_weights
 from optimizer.recipe.quantize import QuantizeStatic
 
@@ -34,7 +35,7 @@ _ENCODER_SIGNS = frozenset(
 def run(config: QuantizeStatic, model: OnnxModel, context: Context) -> OnnxModel:
     """Calibrates and quantises. Raises NotApplicable when nothing can be quantised, PassFailed when the tools fail."""
     types = choose(config.types, context.hardware, context.session.target)
-    prepared = _prepared(model, context.directory)
+    prepared = _prepared(model, context.directory, context.session)
     graph = read(prepared).graph
     encoder = any(node.op_type in _ENCODER_SIGNS for node in graph.node)
     operators = list(_WEIGHTED if encoder else _CONVOLUTIONAL)
@@ -76,7 +77,7 @@ def run(config: QuantizeStatic, model: OnnxModel, context: Context) -> OnnxModel
     return save(result, context.directory, model.signature, context.session)
 
 
-def _prepared(model: OnnxModel, directory: Path) -> Path:
+def _prepared(model: OnnxModel, directory: Path, session: SessionSpec) -> Path:
     """The graph optimised and with every tensor's shape, which the quantiser needs."""
     proto = read(model.path)
     clean(proto)
@@ -85,12 +86,15 @@ def _prepared(model: OnnxModel, directory: Path) -> Path:
     # A file, since the tool loses weights of a model that it is given in memory.
     plain.write_bytes(proto.SerializeToString())
     try:
-        # Symbolic shape inference fails on encoders; onnx's own suffices.
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        # Folds what is constant; its own inference of shapes is left out, since it fails on encoders.
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_onnx_shape=True)
     except _tool_errors() as error:
         raise PassFailed(f"the graph cannot be prepared for quantisation: {first_line(error)}") from error
     finally:
         plain.unlink()
+    folded = read(prepared)
+    infer(folded, session)
+    prepared.write_bytes(folded.SerializeToString())
     return prepared
 
 

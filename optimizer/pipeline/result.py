@@ -22,16 +22,16 @@ from optimizer.artifact.manifest import (
     Verdict,
 )
 from optimizer.artifact.rows import feeds
-from optimizer.artifact.session import Target, build, ort_errors
+from optimizer.artifact.session import build, ort_errors
 from optimizer.errors import PassFailed
-from optimizer.intake.onnx_file import first_line, read
+from optimizer.intake.onnx_file import clean, first_line, read
 from optimizer.intake.stages import OnnxModel
 from optimizer.measure.measure import Source, measure, source_of
 from optimizer.metrics.gate import decide, not_measured, speedups_of
 from optimizer.pipeline.inputs import Inputs
 from optimizer.pipeline.progress import Meter
+from optimizer.recipe.defaults import made_for
 from optimizer.recipe.keys import installed_version
-from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.trial import TrialSpec
 
 _GOLDEN_ROWS = 8
@@ -110,11 +110,6 @@ def write_result(
     return manifest
 
 
-def made_for(recipe: Recipe, present: Target) -> Target:
-    """The device that a recipe's result is for: 16-bit floats are meant for GPUs, and slower than 32-bit ones on CPUs."""
-    return "cuda" if any(step.use == "fp16" for step in recipe.steps) else present
-
-
 def _source(spec: TrialSpec, inputs: Inputs) -> Source | None:
     if spec.source is None:
         return None
@@ -125,6 +120,7 @@ def _source(spec: TrialSpec, inputs: Inputs) -> Source | None:
 def _stamp(model: Path, path: Path, spec: TrialSpec) -> None:
     """Copies the model and writes into it what it was made of; nothing of this host."""
     proto = read(model)
+    clean(proto)
     onnx.helper.set_model_props(
         proto, {"stillroom.checkpoint": spec.checkpoint.digest, "stillroom.recipe": spec.recipe.digest}
     )

@@ -1,0 +1,190 @@
+"""Tiny real checkpoints, their data and their exports, made once a session."""
+
+import os
+
+# Before anything imports the library: tests never ask a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from optimizer.artifact import dataset
+from optimizer.artifact.hardware import fingerprint
+from optimizer.artifact.inspection import inspect_checkpoint
+from optimizer.artifact.rows import Rows
+from optimizer.artifact.session import SessionSpec
+from optimizer.intake import hf
+from optimizer.intake.classifier import classifier_of, tensors_of
+from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
+from optimizer.passes import export
+from optimizer.passes.context import Context, References, Splits
+from optimizer.recipe.export import Export
+from optimizer.train.loop import Selection, Settings, fit
+from optimizer.train.losses import cross_entropy
+
+_CLASSES = 4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A checkpoint on disk with a data file that fits it."""
+
+    directory: Path
+    data: Path
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        files = {path.name: path for path in self.directory.iterdir()}
+        return Checkpoint(files, inspect_checkpoint(files))
+
+    @property
+    def rows(self) -> Rows:
+        return dataset.read(self.data, self.data.name)
+
+    def load(self) -> TorchModel:
+        """The checkpoint's network, opened anew."""
+        return hf.load(self.checkpoint, self.rows)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_libraries() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _pictures(rows: int, seed: int) -> dict[str, np.ndarray]:
+    """One bright quarter a class, in noise."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, _CLASSES, rows)
+    pixels = random.normal(0, 0.5, (rows, 1, 16, 16)).astype(np.float32)
+    for row, label in enumerate(labels):
+        down, right = 8 * (label // 2), 8 * (label % 2)
+        pixels[row, 0, down : down + 8, right : right + 8] += 1
+    return {"pixel_values": pixels, "labels": labels.astype(np.int64)}
+
+
+def _texts(rows: int, seed: int) -> dict[str, np.ndarray]:
+    """The class is the one of four words that occurs; the rest is noise and padding."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, _CLASSES, rows)
+    words = random.integers(10, 40, (rows, 12))
+    mask = np.ones((rows, 12), np.int64)
+    for row, label in enumerate(labels):
+        words[row, random.integers(0, 6)] = 1 + label
+        mask[row, random.integers(6, 13) :] = 0
+    return {"input_ids": words.astype(np.int64), "attention_mask": mask, "labels": labels.astype(np.int64)}
+
+
+def _trained(
+    network: transformers.PreTrainedModel, arrays: dict[str, np.ndarray], root: Path, epochs: float, rate: float
+) -> Sample:
+    (root / "checkpoint").mkdir(parents=True)
+    network.save_pretrained(root / "checkpoint")
+    np.savez(root / "rows.npz", **arrays)
+    sample = Sample(root / "checkpoint", root / "rows.npz")
+    if epochs:
+        model = sample.load()
+        inputs, labels = tensors_of(sample.rows, model.inputs), torch.from_numpy(arrays["labels"])
+        settings = Settings(epochs, rate, 32, 0.01, 0.1, seed=0, threads=1)
+        some = Selection(tuple(tensor[:100] for tensor in inputs), labels[:100])
+        done = fit(classifier_of(model), inputs, cross_entropy(labels), some, settings, lambda *_: None)
+        assert done.accuracy > 0.9
+        network.load_state_dict(model.network.state_dict())
+        network.save_pretrained(root / "checkpoint")
+    return sample
+
+
+@pytest.fixture(scope="session")
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A trained residual network with three stages; 400 pictures."""
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        num_channels=1, embedding_size=32, hidden_sizes=[32, 64], depths=[1, 2], layer_type="basic", num_labels=_CLASSES
+    )
+    network = transformers.ResNetForImageClassification(config)
+    return _trained(network, _pictures(400, seed=1), tmp_path_factory.mktemp("resnet"), 3, 2e-3)
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A trained encoder of two layers with four heads; 400 texts."""
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=16, num_labels=_CLASSES,
+    )  # fmt: skip
+    network = transformers.BertForSequenceClassification(config)
+    return _trained(network, _texts(400, seed=1), tmp_path_factory.mktemp("bert"), 8, 3e-3)
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """An untrained vision transformer of two layers with four heads; 40 pictures."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=16, patch_size=4,
+        num_channels=1, num_labels=_CLASSES,
+    )  # fmt: skip
+    network = transformers.ViTForImageClassification(config)
+    return _trained(network, _pictures(40, seed=2), tmp_path_factory.mktemp("vit"), 0, 0)
+
+
+def context_for(sample: Sample, directory: Path, **changes: object) -> Context:
+    """A pass's context on a sample's rows: 70% to train, 10% to calibrate, 20% to select."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = sample.rows
+    cuts = np.split(np.arange(len(rows)), [int(0.7 * len(rows)), int(0.8 * len(rows))])
+    values: dict[str, object] = {
+        "splits": Splits(*(rows.take(cut) for cut in cuts)),
+        "references": References(sample.load),
+        "hardware": fingerprint(),
+        "session": SessionSpec(),
+        "seed": 0,
+        "threads": 1,
+        "directory": directory,
+    }
+    return Context(**(values | changes))  # type: ignore[arg-type]
+
+
+ContextFor = Callable[..., Context]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ContextFor:
+    """A function that makes the context of a pass on a sample."""
+    return lambda sample, directory="pass", **changes: context_for(sample, tmp_path / directory, **changes)
+
+
+def _exported(sample: Sample, root: Path) -> OnnxModel:
+    return export.run(Export(), sample.load(), context_for(sample, root))
+
+
+@pytest.fixture(scope="session")
+def resnet_onnx(resnet: Sample, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    """The residual network, exported."""
+    return _exported(resnet, tmp_path_factory.mktemp("resnet-onnx"))
+
+
+@pytest.fixture(scope="session")
+def bert_onnx(bert: Sample, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    """The encoder, exported."""
+    return _exported(bert, tmp_path_factory.mktemp("bert-onnx"))
+
+
+@pytest.fixture(scope="session")
+def vit_onnx(vit: Sample, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
+    """The vision transformer, exported."""
+    return _exported(vit, tmp_path_factory.mktemp("vit-onnx"))
