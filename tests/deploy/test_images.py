@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
+
+from service.cli import app
 
 IMAGES = ("service", "optimizer")
 
@@ -88,9 +91,6 @@ def _commands(deploy: Path) -> list[list[str]]:
 
 def test_every_command_exists(deploy: Path) -> None:
     """The command line's own parser takes each: right command, right options."""
-    from service.cli import app
-    from typer.main import get_command
-
     group = get_command(app)
     commands = _commands(deploy)
     assert len(commands) == 6

@@ -9,6 +9,8 @@ import click
 import pytest
 from typer.main import get_command
 
+from service.cli import app
+
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -69,8 +71,6 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def test_every_command_and_option_is_documented(root: Path) -> None:
-    from service.cli import app
-
     page = (root / "docs" / "cli.md").read_text()
     missing = []
     for path, command in _commands(get_command(app)):
