@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from optimizer.artifact.manifest import Estimate, Measurement, Verdict
 from optimizer.artifact.session import Target
-from optimizer.metrics.intervals import PairedCounts, paired_difference, rows_needed
+from optimizer.metrics.intervals import PairedCounts, paired_difference, resolvable_difference, rows_needed
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ def decide(paired: PairedCounts, speedups: Mapping[int, Estimate], margin: float
     needed = rows_needed(paired, margin)
     # More rows than these are needed by definition; the estimate may say fewer when this sample was unlucky.
     needed = None if needed is None else max(needed, paired.n + 1)
+    resolved = resolvable_difference(paired.n, paired.discordance)
     advice = (
-        f"about {needed} evaluation rows would decide"
+        f"{paired.n} rows resolve about {_points(resolved)}, about {needed} evaluation rows would decide"
         if needed is not None
         else "no number of rows would decide, since the difference lies on the margin itself"
     )
