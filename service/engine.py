@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import signal
 import sys
 import threading
@@ -110,8 +111,11 @@ class Engine:
         self._roster.start()
         _LOG.info("answering inference on %s port %d", self._settings.host, self.port)
 
-    def stop(self) -> None:
-        """Refuses new requests, finishes those that were taken, and ends everything."""
+    def stop(self) -> bool:
+        """Refuses new requests, finishes those that were taken, and ends everything.
+
+        False when a run would not end in time: its thread is still inside onnxruntime.
+        """
         deadline = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         self._intake.refuse()
@@ -123,7 +127,7 @@ class Engine:
         self._service.stop(None).wait()
         self._front.close()
         self._intake.join()
-        self._roster.stop(_LAST_SECONDS)
+        return self._roster.stop(_LAST_SECONDS)
 
 
 def run(settings: EngineSettings) -> None:
@@ -139,7 +143,10 @@ def run(settings: EngineSettings) -> None:
         engine.start()
         asked.wait()
         _LOG.info("draining for up to %g s", settings.drain_seconds)
-        engine.stop()
+        if not engine.stop():
+            # The interpreter cannot be taken down in order under a thread that computes outside it.
+            logging.shutdown()
+            os._exit(0)
 
 
 @contextmanager

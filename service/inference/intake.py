@@ -45,6 +45,8 @@ class Intake:
         self._metrics = metrics
         self._clock = clock
         self._stopping = False
+        # Held while calls are handled, so that `refuse` finds none halfway through.
+        self._handling = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="intake", daemon=True)
 
     def start(self) -> None:
@@ -52,8 +54,9 @@ class Intake:
         self._thread.start()
 
     def refuse(self) -> None:
-        """From now on every inference is answered with UNAVAILABLE."""
-        self._stopping = True
+        """From the return of this on, every inference is answered with UNAVAILABLE."""
+        with self._handling:
+            self._stopping = True
 
     def join(self) -> None:
         """Waits for the thread to end; close the front first."""
@@ -61,7 +64,8 @@ class Intake:
 
     def _loop(self) -> None:
         while (calls := self._front.take_batch(_MOST)) is not None:
-            self._handle(calls)
+            with self._handling:
+                self._handle(calls)
 
     def _handle(self, calls: Sequence[Call]) -> None:
         now_ns = self._clock()

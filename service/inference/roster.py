@@ -69,12 +69,12 @@ class Roster:
         self._manager.start()
         self._refresh()
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Unloads everything."""
-        self._manager.stop(timeout_seconds)
+    def stop(self, timeout_seconds: float) -> bool:
+        """Unloads everything. False when something runs for longer than the timeout."""
+        return self._manager.stop(timeout_seconds)
 
     def apply(self, desired: wire.DesiredState) -> bool:
-        """Takes over a newer desired state; False for an older or equal one. Raises InvalidArgument, nothing changed."""
+        """Takes over a newer desired state; an older one is False, a wrong one InvalidArgument, and changes nothing."""
         descriptions = [describe(held, self._default_session) for held in desired.variants]
         wanted = {(table.tenant, table.model): _shares(table) for table in desired.traffic}
         arms = {(*model, variant) for model, shares in wanted.items() for variant, _ in shares.arms}

@@ -64,13 +64,13 @@ class Manager:
             order = {key: position for position, key in enumerate(self._desired)}
             return sorted(self._held.values(), key=lambda servable: order.get(servable.description.key, len(order)))
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Ends the thread and all servables. Drain first; what takes longer than the timeout is left to the exit."""
+    def stop(self, timeout_seconds: float) -> bool:
+        """Ends the thread and all servables; drain first. False when something runs for longer than the timeout."""
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout_seconds)
-        for servable in self.servables():
-            servable.close(timeout_seconds)
+        closed = [servable.close(timeout_seconds) for servable in self.servables()]
+        return all(closed) and not self._thread.is_alive()
 
     def _adopt(self) -> None:
         for key, description in self._desired.items():
