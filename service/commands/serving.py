@@ -40,6 +40,10 @@ TransportOption = Annotated[
         help="gRPC front of the engine. auto: the native one where it can be had.",
     ),
 ]
+MaxMessage = Annotated[
+    int,
+    typer.Option(envvar="STILLROOM_MAX_MESSAGE_BYTES", rich_help_panel=_ENGINE, min=1024, help="Largest request."),
+]
 QueueCapacity = Annotated[
     int,
     typer.Option(
@@ -149,6 +153,7 @@ def serve(
         ),
     ] = False,
     transport: TransportOption = "auto",
+    max_message_bytes: MaxMessage = 2**31 - 1,
     queue_capacity: QueueCapacity = 1024,
     max_batch: MaxBatch = 32,
     queue_delay_us: QueueDelay = 0,
@@ -171,6 +176,7 @@ def serve(
             insecure=insecure,
             grpc_port=grpc_port,
             transport=transport,
+            max_message_bytes=max_message_bytes,
             queue_capacity=queue_capacity,
             max_batch=max_batch,
             queue_delay_us=queue_delay_us,
@@ -210,6 +216,7 @@ def engine(
         ),
     ] = 0,
     transport: TransportOption = "auto",
+    max_message_bytes: MaxMessage = 2**31 - 1,
     queue_capacity: QueueCapacity = 1024,
     max_batch: MaxBatch = 32,
     queue_delay_us: QueueDelay = 0,
@@ -229,6 +236,7 @@ def engine(
             grpc_port=grpc_port,
             index=index,
             transport=transport,
+            max_message_bytes=max_message_bytes,
             queue_capacity=queue_capacity,
             max_batch=max_batch,
             queue_delay_us=queue_delay_us,
