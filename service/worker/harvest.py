@@ -82,27 +82,34 @@ def _copy_tree(directory: int, into: Path, max_bytes: int, depth: int, files_lef
 
 
 def _copy(directory: int, name: str, target: Path, max_bytes: int) -> Harvested:
+    with _open_file(directory, name) as source, target.open("xb") as copy:
+        digest = hashlib.sha256()
+        size_bytes = 0
+        # Counted while reading: the file may grow under our hands.
+        while piece := os.read(source, _COPY_BYTES):
+            size_bytes += len(piece)
+            if size_bytes > max_bytes:
+                raise Tainted("the files are larger than a trial may write")
+            digest.update(piece)
+            copy.write(piece)
+    return Harvested(target, digest.hexdigest(), size_bytes)
+
+
+@contextmanager
+def _open_file(directory: int, name: str) -> Iterator[int]:
     try:
-        source = os.open(name, _FILE, dir_fd=directory)
+        file = os.open(name, _FILE, dir_fd=directory)
     except OSError as error:
         raise Tainted(f"{name[:100]!r} is not a regular file") from error
-    with os.fdopen(source, "rb") as stream:
-        status = os.fstat(source)
+    try:
+        status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise Tainted(f"{name[:100]!r} is not a regular file")
         if status.st_nlink != 1:
             raise Tainted(f"{name[:100]!r} has a second name")
-        digest = hashlib.sha256()
-        size_bytes = 0
-        with target.open("xb") as copy:
-            # Counted while reading: the file may grow under our hands.
-            while piece := stream.read(_COPY_BYTES):
-                size_bytes += len(piece)
-                if size_bytes > max_bytes:
-                    raise Tainted("the files are larger than a trial may write")
-                digest.update(piece)
-                copy.write(piece)
-    return Harvested(target, digest.hexdigest(), size_bytes)
+        yield file
+    finally:
+        os.close(file)
 
 
 @contextmanager
