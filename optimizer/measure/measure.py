@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.manifest import BatchLatency, Estimate, Hardware, Manifest, Measurement
 from optimizer.artifact.rows import Rows, feeds
-from optimizer.artifact.session import SessionSpec, build
+from optimizer.artifact.session import SessionSpec, build, ort_errors
 from optimizer.artifact.signature import Signature
 from optimizer.data.splits import Part
 from optimizer.errors import InvalidDataset, PassFailed
 from optimizer.measure import latency, lease
 from optimizer.measure.evaluation import Evaluation
 from optimizer.measure.memory import peak_growth_bytes
-from optimizer.measure.predictions import ort_errors, predict, run
+from optimizer.measure.predictions import predict, run
 from optimizer.metrics.intervals import Interval, PairedCounts, paired_difference, wilson
 from optimizer.metrics.quality import METRIC, pair, right
 from optimizer.recipe.trial import Task

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from optimizer.artifact.graph_signature import class_output
 from optimizer.artifact.rows import Rows, feeds
+from optimizer.artifact.session import ort_errors
 from optimizer.artifact.signature import Signature
 from optimizer.errors import PassFailed
 from optimizer.metrics.quality import predicted_classes
@@ -48,21 +49,6 @@ def run(
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
         raise PassFailed(f"the model fails on inputs {shapes}: {_first_line(error)}") from error
     return answers
-
-
-def ort_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises for a model or an input that it refuses."""
-    state = ort.capi.onnxruntime_pybind11_state
-    return (
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NoSuchFile,
-        state.NotImplemented,
-        state.RuntimeException,
-        state.EPFail,
-    )
 
 
 def _first_line(error: Exception) -> str:
