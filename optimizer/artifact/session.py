@@ -61,6 +61,8 @@ def build(model: Path | bytes, spec: SessionSpec) -> ort.InferenceSession:
 
     Custom operator libraries are never registered. The session owns its threads; it frees its arena when dropped.
     """
+    # onnxruntime reports the models that it opens to its makers unless told not to.
+    ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.intra_op_num_threads = spec.intra_op_threads
     options.inter_op_num_threads = 1
