@@ -44,7 +44,7 @@ def interval(metric: Metric | None, signed: bool = False) -> str:
         return "–"
     # Below ten thousand rows the fourth digit is noise.
     digits = 3 if metric.n < 10_000 else 4
-    form = f"+.{digits}f" if signed else f".{digits}f"
+    form = f"+z.{digits}f" if signed else f"z.{digits}f"
     value, low, high = (format(number, form).replace("-", "−") for number in (metric.value, metric.low, metric.high))
     return f"{value} [{low},{_NO_BREAK}{high}]"
 

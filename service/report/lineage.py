@@ -25,8 +25,6 @@ class Lineage:
     tools: str
     # One sentence a measurement: processor, cores, device, runtime, threads.
     hosts: tuple[str, ...]
-    # Evaluation rows that would decide an inconclusive verdict.
-    rows_needed: int | None
 
 
 def read(manifest: Mapping[str, Any]) -> Lineage:
@@ -37,7 +35,6 @@ def read(manifest: Mapping[str, Any]) -> Lineage:
         seed=lineage.get("seed"),
         tools=", ".join(f"{name} {version}" for name, version in sorted((lineage.get("tools") or {}).items())),
         hosts=tuple(dict.fromkeys(_host(item) for item in manifest.get("measurements") or ())),
-        rows_needed=manifest.get("rows_needed"),
     )
 
 

@@ -67,7 +67,7 @@ def render(model: str, variants: Sequence[Variant], manifests: Mapping[str, Mapp
         best=_best(variants),
         resolvable=resolvable(variants),
         batches=sorted({latency.batch for variant in variants for latency in variant.latencies}),
-        refused=[variant for variant in variants if not variant.accepted and variant.reason],
+        decided=[variant for variant in variants if variant.parent is not None and variant.reason],
         lineages=lineages,
         hosts=lineage.hosts(list(lineages.values())),
         newest=max((variant.created_at for variant in variants if variant.created_at is not None), default=None),
@@ -123,7 +123,7 @@ def _interval(metric: Metric | None, signed: bool = False) -> str:
     """ "0.959 (0.946 to 0.971)", or a dash."""
     if metric is None:
         return "–"
-    form = "+.3f" if signed else ".3f"
+    form = "+z.3f" if signed else "z.3f"
     value, low, high = (format(number, form).replace("-", "−") for number in (metric.value, metric.low, metric.high))
     return f"{value} ({low} to {high})"
 

@@ -5,6 +5,7 @@ dark. Needs matplotlib, which comes with the extra `report`. Text stays text: it
 """
 
 import io
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -80,10 +81,10 @@ def quality_against_latency(
         figure = Figure(figsize=(_WIDTH_PX / 72, _HEIGHT_PX / 72), dpi=72, layout=None)
         axes = figure.add_axes((0.085, 0.135, 0.895, 0.83))
         x_range, y_range = _dress(axes, points, x_label, y_label)
-        _draw_front(axes, [point for point in points if point.name in front])
+        _draw_front(axes, _ordered(points, front))
         for point in points:
             _draw(axes, point, y_range)
-        _draw_names(axes, points, x_range, y_range)
+        _draw_names(axes, points, front, x_range, y_range)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), description)
@@ -121,9 +122,24 @@ def _dress(axes: Axes, points: Sequence[Point], x_label: str, y_label: str) -> t
     return x_range, y_range
 
 
-def _draw_front(axes: Axes, points: Sequence[Point]) -> None:
+def _ordered(points: Sequence[Point], front: Collection[str]) -> list[Point]:
+    """The points of the front, fastest first."""
+    return sorted(
+        (point for point in points if point.name in front), key=lambda point: (point.latency_ms, point.quality)
+    )
+
+
+def _steps(corners: Sequence[tuple[float, float]]) -> list[Box]:
+    """The line along the front as thin boxes."""
+    boxes = []
+    for (x, y), (next_x, next_y) in itertools.pairwise(corners):
+        boxes.append(Box(x, y - 2, next_x, y + 2))
+        boxes.append(Box(next_x - 2, min(y, next_y), next_x + 2, max(y, next_y)))
+    return boxes
+
+
+def _draw_front(axes: Axes, ordered: Sequence[Point]) -> None:
     """Steps along the front: right of and below the line there is something that is both faster and as good."""
-    ordered = sorted(points, key=lambda point: (point.latency_ms, point.quality))
     axes.step(
         [point.latency_ms for point in ordered],
         [point.quality for point in ordered],
@@ -154,7 +170,7 @@ def _draw(axes: Axes, point: Point, y_range: Range) -> None:
         markersize=_SIZES[point.kind],
         color=colour,
         markerfacecolor=_COLOURS["paper"] if hollow else colour,
-        markeredgewidth=1.8 if hollow else 0,
+        markeredgewidth=1.8 if hollow else 1.2,
         elinewidth=1.6,
         capsize=4,
         capthick=1.6,
@@ -171,7 +187,7 @@ def _edge(y_range: Range) -> float:
     return y_range.low + 0.03 * (y_range.high - y_range.low)
 
 
-def _draw_names(axes: Axes, points: Sequence[Point], x_range: Range, y_range: Range) -> None:
+def _draw_names(axes: Axes, points: Sequence[Point], front: Collection[str], x_range: Range, y_range: Range) -> None:
     def pixels(x: float, y: float) -> tuple[float, float]:
         found: Any = axes.transData.transform((x, y))
         return float(found[0]), float(found[1])
@@ -184,6 +200,7 @@ def _draw_names(axes: Axes, points: Sequence[Point], x_range: Range, y_range: Ra
         x, low = pixels(point.latency_ms, max(point.low, y_range.low))
         _, high = pixels(point.latency_ms, max(point.high, y_range.low))
         obstacles.append(Box(x - 3, low, x + 3, high))
+    obstacles.extend(_steps([pixels(point.latency_ms, point.quality) for point in _ordered(points, front)]))
     left, bottom = pixels(x_range.low, y_range.low)
     right, top = pixels(x_range.high, y_range.high)
     sizes = [(_LETTER * _FONT_PX * len(name), 1.25 * _FONT_PX) for name in names]
