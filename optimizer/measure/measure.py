@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -28,6 +29,8 @@ BATCHES = (1, 8, 32)
 BUDGET_SECONDS = 0.6
 
 Report = Callable[[str, float], None]
+# Growth in bytes while a model answers these inputs in this session; the path is a writable directory.
+PeakMemory = Callable[[Path, dict[str, NDArray[Any]], SessionSpec, Path], int]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def measure(
     hardware: Hardware | None = None,
     batches: tuple[int, ...] = BATCHES,
     budget_seconds: float = BUDGET_SECONDS,
+    peak_memory: PeakMemory = peak_growth_bytes,
     report: Report = _silent,
 ) -> Measured:
     """Measures `model`, which answers to `signature`, on the rows `part` of the file `rows`.
@@ -101,7 +105,7 @@ def measure(
             inputs = batch_of(rows, part, signature, batch)
             latencies.append(_timed(batch, opened, opened_source, inputs, budget_seconds))
     report("measuring memory", 0.9)
-    memory = peak_growth_bytes(model, batch_of(rows, part, signature, max(sizes)), session, scratch)
+    memory = peak_memory(model, batch_of(rows, part, signature, max(sizes)), session, scratch)
     report("measured", 1.0)
 
     paired = None if source_evaluation is None else pair(evaluation.score, source_evaluation.score)
