@@ -1,7 +1,6 @@
 """What a request is called at each stage: InferRequest -> Entry (service.batching.entry) -> InferResponse."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +10,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 DEFAULT_TENANT = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A request that fits the signature of the variant that will answer it."""
 
     # The client's own name for it; echoed.
@@ -27,8 +25,7 @@ class InferRequest:
     outputs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Timings:
+class Timings(NamedTuple):
     """Where a request's time went, in nanoseconds, and how many rows were run together with it."""
 
     # From arrival until a batch took it.
@@ -40,8 +37,7 @@ class Timings:
     batch_rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class InferResponse:
+class InferResponse(NamedTuple):
     """A variant's answer: all outputs in the signature's order, the rows of this request alone."""
 
     arrays: tuple[Array, ...]

@@ -24,8 +24,13 @@ class Parameters:
     timeout_us: int | None
 
 
+_NO_PARAMETERS = Parameters(None, None)
+
+
 def read_parameters(parameters: Mapping[str, wire.InferParameter]) -> Parameters:
     """Reads what the server understands; other keys are the client's own. Raises InvalidArgument."""
+    if not parameters:
+        return _NO_PARAMETERS
     routing_key: str | None = None
     timeout_us: int | None = None
     for key, value in parameters.items():
@@ -57,11 +62,17 @@ class Validator:
         self._outputs = {spec.name: position for position, spec in enumerate(signature.outputs)}
         self._all_outputs = tuple(range(len(signature.outputs)))
         self._max_batch = max_batch
+        # Inputs whose sizes behind the batch axis are all fixed: those sizes, and their product.
+        self._fixed = {
+            spec.name: (spec.wire_shape[1:], math.prod(spec.wire_shape[1:]))
+            for spec in signature.inputs
+            if max_batch and min(spec.wire_shape[1:], default=0) >= 0
+        }
 
     def check(self, message: wire.ModelInferRequest) -> InferRequest:
         """Raises InvalidArgument, or Unimplemented for an extension of the protocol that this server lacks."""
-        tensors = self._by_name(message)
         raws = message.raw_input_contents
+        tensors = self._by_name(message, len(raws))
         arrays: dict[str, Array] = {}
         axes: dict[str, int] = {}
         raw_position = 0
@@ -96,14 +107,17 @@ class Validator:
             )
         return InferRequest(message.id, ordered, 1, tuple(array.shape for array in ordered), self._wanted(message))
 
-    def _by_name(self, message: wire.ModelInferRequest) -> dict[str, wire.ModelInferRequest.InferInputTensor]:
+    def _by_name(
+        self, message: wire.ModelInferRequest, raw_count: int
+    ) -> dict[str, wire.ModelInferRequest.InferInputTensor]:
         tensors: dict[str, wire.ModelInferRequest.InferInputTensor] = {}
         for tensor in message.inputs:
             if tensor.name in tensors:
                 raise InvalidArgument(f"input '{tensor.name}' already exists in request")
-            if _SHARED_MEMORY in tensor.parameters:
-                raise Unimplemented("shared memory is not offered by this server: send the tensor in the message")
             tensors[tensor.name] = tensor
+        # A tensor in shared memory has no raw contents.
+        if raw_count != len(tensors) and any(_SHARED_MEMORY in tensor.parameters for tensor in tensors.values()):
+            raise Unimplemented("shared memory is not offered by this server: send the tensor in the message")
         if len(tensors) != len(self._inputs):
             missing = [name for name in self._inputs if name not in tensors]
             raise InvalidArgument(
@@ -132,6 +146,10 @@ class Validator:
                 f"inference input '{spec.name}' data-type is '{tensor.datatype}', "
                 f"but model '{model}' expects '{spec.datatype}'"
             )
+        fixed = self._fixed.get(spec.name)
+        if fixed is not None and shape[1:] == fixed[0] and shape[:1] > (0,):
+            self._check_rows(spec.name, shape[0], axes)
+            return shape[0] * fixed[1]
         if len(shape) != len(spec.shape) or any(
             size != axis if isinstance(axis, int) else size < 0 for size, axis in zip(shape, spec.shape, strict=True)
         ):

@@ -198,6 +198,7 @@ def test_axes_of_one_name_have_one_size_within_their_limit(to_request) -> None:
 def test_extensions_that_are_not_offered_say_so(simple, to_request) -> None:
     message = both(to_request)
     message.inputs[0].parameters["shared_memory_region"].string_param = "region"
+    del message.raw_input_contents[0]
     assert "shared memory" in refused(simple, message, Unimplemented)
     message = both(to_request)
     message.outputs.add(name="OUTPUT0").parameters["classification"].int64_param = 3
