@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from optimizer.artifact.store import DirectoryStore
 from service.api.model import ModelServicer
 from service.api.optimization import OptimizationServicer
-from service.api.server import Servicers, build_server
+from service.api.server import ApiServer, Servicers
 from service.api.traffic import TrafficServicer
 from service.api.upload import UploadServicer
 from service.api.variant import VariantServicer
@@ -38,7 +38,7 @@ from service.registry.variants import VariantRecords
 from service.settings import ControlSettings
 from service.uploads.chores import Chore, Chores
 from service.uploads.collector import collect
-from service.uploads.inspection import ChildInspector
+from service.uploads.inspection import ChildInspector, Inspector
 from service.uploads.receiver import Receiver
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def _now() -> datetime:
 class Control:
     """The graph of one control process. `start`, then `stop`, once each, by one thread."""
 
-    def __init__(self, settings: ControlSettings) -> None:
+    def __init__(self, settings: ControlSettings, inspector: Inspector) -> None:
         """Binds ports and opens the registry. Raises FailedPrecondition when one cannot be had."""
         home = Home(settings.home)
         home.create()
@@ -68,23 +68,23 @@ class Control:
         variants = VariantRecords(self._sessions, _now)
         self._receiver = Receiver(home.uploads, store, uploads, settings.max_upload_bytes)
 
-        self._board = Board(settings.engines)
-        links = [EngineLink(index, home.engine_socket(index), self._board) for index in range(settings.engines)]
-        self._fleet = Fleet(ServingRecords(self._sessions), self._board, links, store.location)
+        self.board = Board(settings.engines)
+        links = [EngineLink(index, home.engine_socket(index), self.board) for index in range(settings.engines)]
+        self._fleet = Fleet(ServingRecords(self._sessions), self.board, links, store.location)
 
         self._stopping = threading.Event()
         upload = UploadServicer(self._receiver)
-        self._server, self._health = build_server(
+        self._server = ApiServer(
             home.control_socket,
             Servicers(
                 upload=upload,
-                model=ModelServicer(models, uploads, store, ChildInspector()),
+                model=ModelServicer(models, uploads, store, inspector),
                 optimization=OptimizationServicer(JobQueue(self._sessions, _now), self._stopping),
-                variant=VariantServicer(models, variants, self._board, store),
-                traffic=TrafficServicer(models, variants, self._board, self._fleet.wake),
+                variant=VariantServicer(models, variants, self.board, store),
+                traffic=TrafficServicer(models, variants, self.board, self._fleet.wake),
             ),
         )
-        self._board.subscribe(lambda: self._health.set_inference(bool(self._board.connected())))
+        self.board.subscribe(lambda: self._server.health.set_inference(bool(self.board.connected())))
         self._chores = Chores(
             [
                 Chore("ending stalled uploads", _STALLED_EVERY_SECONDS, upload.cancel_stalled),
@@ -99,7 +99,7 @@ class Control:
 
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(FleetCollector(self._board, settings.engines))
+        registry.register(FleetCollector(self.board, settings.engines))
         # With one engine its samples stay as it gives them.
         sources = [(f'engine="{link.index}"' if settings.engines > 1 else "", link.scrape) for link in links]
         self._channel = grpc.insecure_channel(
@@ -111,7 +111,7 @@ class Control:
             ),
             HttpServer(
                 "metrics",
-                metrics_app(registry, sources, self._board.all_connected),
+                metrics_app(registry, sources, self.board.all_connected),
                 settings.host,
                 settings.metrics_port,
             ),
@@ -137,9 +137,10 @@ class Control:
 
     def stop(self) -> None:
         """Refuses new calls, finishes those that run, and closes everything."""
-        self._health.stop()
         self._stopping.set()
-        self._server.stop(_GRACE_SECONDS).wait()
+        for server in self._http:
+            server.stop()
+        self._server.stop(_GRACE_SECONDS)
         for server in self._http:
             server.close()
         self._channel.close()
@@ -157,7 +158,7 @@ def run(settings: ControlSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     with _alone(settings):
-        control = Control(settings)
+        control = Control(settings, ChildInspector())
         control.start()
         asked.wait()
         control.stop()

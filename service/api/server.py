@@ -52,16 +52,34 @@ class Servicers:
     traffic: TrafficServicer
 
 
-def build_server(socket: Path, servicers: Servicers) -> tuple[grpc.Server, Health]:
-    """A server that listens at `socket` once it is started. Raises FailedPrecondition when the socket cannot be had.
+class ApiServer:
+    """Listens at a Unix socket between `start` and `stop`, each called once.
 
     Who may connect is decided by the mode of the socket's directory.
     """
-    server = grpc.server(
-        ThreadPoolExecutor(MAX_STREAMS + MAX_WATCHERS + _SHORT_CALLS, "api"),
-        interceptors=[ErrorTranslation()],
-        options=_OPTIONS,
-    )
+
+    def __init__(self, socket: Path, servicers: Servicers) -> None:
+        """Raises FailedPrecondition when the socket cannot be had."""
+        self._threads = ThreadPoolExecutor(MAX_STREAMS + MAX_WATCHERS + _SHORT_CALLS, "api")
+        self._server = grpc.server(self._threads, interceptors=[ErrorTranslation()], options=_OPTIONS)
+        self.health = _add_services(self._server, servicers)
+        try:
+            self._server.add_insecure_port(f"unix:{socket}")
+        except RuntimeError as error:
+            raise FailedPrecondition(f"cannot listen at {socket}") from error
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._server.start()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Refuses new calls, gives those that run so long to end, and cancels the rest."""
+        self.health.stop()
+        self._server.stop(grace_seconds).wait()
+        self._threads.shutdown(wait=False)
+
+
+def _add_services(server: grpc.Server, servicers: Servicers) -> Health:
     upload_service_pb2_grpc.add_UploadServiceServicer_to_server(servicers.upload, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.model, server)
     optimization_service_pb2_grpc.add_OptimizationServiceServicer_to_server(servicers.optimization, server)
@@ -72,11 +90,7 @@ def build_server(socket: Path, servicers: Servicers) -> tuple[grpc.Server, Healt
     health.add_to(server)
     described = [*_files(), health_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR]
     add_reflection(server, [*own, "grpc.health.v1.Health", INFERENCE], described)
-    try:
-        server.add_insecure_port(f"unix:{socket}")
-    except RuntimeError as error:
-        raise FailedPrecondition(f"cannot listen at {socket}") from error
-    return server, health
+    return health
 
 
 def _files() -> tuple[FileDescriptor, ...]:

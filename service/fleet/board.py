@@ -86,7 +86,10 @@ class Board:
         return min(_applied(state, tenant, model) for state in states.values())
 
     def wait_for(self, condition: Callable[[], bool], timeout_seconds: float) -> bool:
-        """Waits until `condition`, which may ask this board, holds; False when the time was too short."""
+        """Waits until `condition` holds; False when the time was too short.
+
+        It is asked under the board's lock, and so may ask this board but nobody who waits for it.
+        """
         with self._changed:
             return self._changed.wait_for(condition, timeout_seconds)
 

@@ -36,9 +36,13 @@ class HttpServer:
         self._socket.listen(128)
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begins to end; returns at once. `close` follows."""
+        self._server.should_exit = True
+
     def close(self) -> None:
         """Finishes what it is answering, for two seconds at most, and ends."""
-        self._server.should_exit = True
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join()
         self._socket.close()

@@ -20,6 +20,8 @@ from service.home import Home
 from service.registry import tables
 from service.registry.database import close, open_registry
 from service.settings import ControlSettings
+from service.uploads.fake import FakeInspector
+from service.uploads.inspection import Inspector
 from service.wire.stillroom.v1 import model_service_pb2 as model_wire
 from service.wire.stillroom.v1 import model_service_pb2_grpc as model_grpc
 from service.wire.stillroom.v1 import upload_service_pb2 as upload_wire
@@ -34,8 +36,14 @@ def settings(home: Home) -> ControlSettings:
 
 
 @pytest.fixture
-def control(settings: ControlSettings) -> Iterator[Control]:
-    control = Control(settings)
+def inspector() -> Inspector:
+    """The tests of pushes that are refused take the real one instead."""
+    return FakeInspector()
+
+
+@pytest.fixture
+def control(settings: ControlSettings, inspector: Inspector) -> Iterator[Control]:
+    control = Control(settings, inspector)
     control.start()
     yield control
     control.stop()
