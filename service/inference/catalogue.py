@@ -20,8 +20,8 @@ from service.wire.open_inference import model_config_pb2 as config_wire
 SERVICE = "inference.GRPCInferenceService"
 _PLATFORM = "onnxruntime_onnx"
 _BACKEND = "onnxruntime"
-# Extensions of the protocol that any client may rely on. ModelStatistics is served but not promised: perf_analyzer takes
-# the promise to mean that versions are integers, and ends itself when it reads a variant's name there.
+# Extensions of the protocol that any client may rely on. ModelStatistics is served but not promised: perf_analyzer
+# takes the promise to mean that versions are integers, and ends itself when it reads a variant's name there.
 EXTENSIONS = ("model_configuration", "parameters")
 
 _NO_REPOSITORY = "models are loaded and unloaded by publishing variants and setting traffic, not by this call"
