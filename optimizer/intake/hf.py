@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers.models.auto import modeling_auto
 
 from optimizer.artifact.inspected import Inspection, Kind
@@ -25,6 +27,12 @@ _CONFIG = "config.json"
 _ATTENTION = "eager"
 # Keys of a config that make the library run, fetch or decompress something.
 _REFUSED = ("auto_map", "custom_pipelines", "quantization_config", "compression_config")
+
+# What the library raises for configs and weights that contradict themselves or each other.
+_LIBRARY_ERRORS = (
+    OSError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError,
+    ZeroDivisionError, StrictDataclassError, SafetensorError,
+)  # fmt: skip
 
 
 def load(checkpoint: Checkpoint, rows: Rows) -> TorchModel:
@@ -74,7 +82,7 @@ def _parse(config: Mapping[str, Any], kind: Kind) -> tuple[Any, Any]:
     values.pop("dtype", None)
     try:
         parsed = transformers.AutoConfig.for_model(model_type, **values)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+    except _LIBRARY_ERRORS as error:
         raise InvalidCheckpoint(f"config.json does not describe a {model_type!r} model: {_short(error)}") from error
     parsed.problem_type = "single_label_classification"
     parsed.return_dict = True
@@ -94,8 +102,9 @@ def _with_weights(family: Any, parsed: Any, directory: str) -> torch.nn.Module:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
-        raise InvalidCheckpoint(f"config.json and the weights do not make a model: {_short(error)}") from error
+    except _LIBRARY_ERRORS as error:
+        reason = _short(error).replace(directory, "the checkpoint")
+        raise InvalidCheckpoint(f"config.json and the weights do not make a model: {reason}") from error
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})"
         for what, keys in (
@@ -136,6 +145,8 @@ def _inputs(inspection: Inspection, rows: Rows) -> tuple[TensorSpec, ...]:
 
 
 def _short(error: BaseException) -> str:
-    """The first line of a library's message, shortened, for the model's owner."""
+    """The first line of what a library first complained of, shortened, for the model's owner."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = str(error).strip().splitlines()
     return text[0][:300] if text else type(error).__name__
