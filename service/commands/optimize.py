@@ -57,8 +57,8 @@ def optimize(
         if as_json:
             json_form.write(json_form.job(job))
         elif wait:
-            tables.show_trials(job)
             tables.show_variants(name, client.variants(name))
+            tables.show_unpublished(job)
         else:
             typer.echo(f"job {job.job_id} on {job.model} {job.checkpoint}: {job.state.value}")
             typer.echo(f"watch it: {command_line(f'jobs --watch {job.job_id}', server)}")

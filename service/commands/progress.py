@@ -21,6 +21,7 @@ from service.commands import words
 
 # Plain lines of a running step come at most once in so many percent.
 _LINE_PERCENT = 10.0
+_MESSAGE_LENGTH = 80
 
 
 class Transfer(Protocol):
@@ -112,9 +113,11 @@ class _JobBar:
 
 
 def describe(event: JobEvent) -> str:
-    """An event in one line: trial, step, message, loss, time left."""
+    """An event in one short line: trial, step, message, loss, time left."""
     where = ": ".join(part for part in (event.trial, event.step) if part)
-    parts = [where, event.message]
+    message = event.message.removeprefix(event.step).removeprefix(": ")
+    # A whole reason would bury the lines around it; the table at the end has it.
+    parts = [where, message if len(message) <= _MESSAGE_LENGTH else f"{message[: _MESSAGE_LENGTH - 1]}…"]
     if event.loss is not None:
         parts.append(f"loss {event.loss:.4g}")
     if event.eta_seconds is not None and not event.job_state.ended:

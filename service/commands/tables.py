@@ -112,8 +112,20 @@ def show_trials(job: Job) -> None:
     console().print(table)
 
 
+def show_unpublished(job: Job) -> None:
+    """Prints the recipes of a job that made no variant, and why; nothing when all did."""
+    out = console()
+    for trial in job.trials:
+        if not trial.variant:
+            why = f": {trial.reason}" if trial.reason else ""
+            out.print(Text.assemble("recipe ", (trial.recipe, "bold"), f" {trial.state.value}{why}"))
+
+
 def show_traffic(traffic: Traffic) -> None:
     """Prints a split."""
+    if not traffic.arms:
+        console().print(f"{traffic.model} has no split yet: its first source will take all of the traffic")
+        return
     table = _table("variant")
     table.add_column("weight", justify="right")
     for arm in traffic.arms:

@@ -26,7 +26,7 @@ def padded(low: float, high: float, log: bool = False) -> Range:
     if log:
         ratio = max((high / low) ** 0.15, 1.15)
         return Range(low / ratio, high * ratio)
-    room = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
+    room = max(0.12 * (high - low), 0.002 * abs(high)) or 1.0
     return Range(low - room, high + room)
 
 
