@@ -9,7 +9,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from optimizer.artifact import session
 from optimizer.artifact.session import SessionSpec
@@ -19,11 +18,9 @@ from service.types import Array
 
 _LOG = logging.getLogger(__name__)
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
-# onnxruntime raises one class for each of its status codes; they have no root but Exception.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    *(kind for kind in vars(ort_errors).values() if isinstance(kind, type) and issubclass(kind, Exception)),
-)
+# RuntimeError comes from onnxruntime's conversions of numpy arrays.
+_ORT_ERRORS: tuple[type[Exception], ...] = (RuntimeError, *session.ort_errors())
+_REFUSED = ort.capi.onnxruntime_pybind11_state.InvalidArgument
 
 
 class OnnxBackend:
@@ -63,7 +60,7 @@ class OnnxBackend:
             inputs = [_decode(array) if index in self._strings else array for index, array in enumerate(inputs)]
         try:
             outputs = self._execute(inputs)
-        except ort_errors.InvalidArgument as error:
+        except _REFUSED as error:
             _LOG.info("onnxruntime refused a request: %s", error)
             raise InvalidArgument(
                 "the model cannot take these values: an index out of range, or sizes that do not fit each other"

@@ -3,8 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from optimizer.artifact import digest
+from optimizer.artifact.golden import read as read_golden
+from optimizer.errors import InvalidCheckpoint
 from service.backends.base import Backend
 from service.batching.policy import Limits
 from service.errors import FailedPrecondition, ServiceError
@@ -31,7 +34,7 @@ class Loader:
         began = time.monotonic()
         try:
             backend, curve = self._prepare(servable)
-        except ServiceError as error:
+        except (ServiceError, InvalidCheckpoint) as error:
             servable.move(State.FAILED, str(error))
         except MemoryError:
             servable.move(State.FAILED, "there is not enough memory to load it")
@@ -61,9 +64,10 @@ class Loader:
         if found != description.digest:
             raise FailedPrecondition("its model file is not the one that was published: another sha256")
         backend = self._open_backend(description)
-        try:
-            golden = None if description.golden_path is None else warmup.read_golden(description.golden_path)
+        with ExitStack() as undo:
+            undo.callback(backend.close)
             signature = description.signature
+            golden = None if description.golden_path is None else read_golden(description.golden_path)
             if golden is not None:
                 warmup.check_parity(backend, signature, golden, max(servable.max_batch, 1))
 
@@ -72,7 +76,5 @@ class Loader:
                 return lambda: backend.run(inputs)
 
             curve = warmup.seconds_by_batch(prepare, max(servable.max_batch, 1))
-        except ServiceError:
-            backend.close()
-            raise
+            undo.pop_all()
         return backend, curve

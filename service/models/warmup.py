@@ -1,16 +1,14 @@
 """What happens between a built session and READY: inputs to try, parity with the golden outputs, the speed curve."""
 
 import time
-import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
+from optimizer.artifact.golden import Golden, parity
 from optimizer.artifact.signature import Signature, TensorSpec, numpy_dtype
 from service.backends.base import Backend
 from service.errors import FailedPrecondition
-from service.models.parity import first_difference
 from service.types import Array
 
 # Size of a named axis that nothing tells: short enough for any model, long enough to be an axis.
@@ -22,39 +20,29 @@ _WORTH_IT = 0.97
 _CURVE_SECONDS = 3.0
 
 
-def read_golden(path: Path) -> dict[str, Array]:
-    """The arrays "input.<name>" and "output.<name>". Raises FailedPrecondition when the file cannot be read."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise FailedPrecondition("the variant's golden file cannot be read") from error
-
-
-def check_parity(backend: Backend, signature: Signature, golden: Mapping[str, Array], max_rows: int) -> None:
+def check_parity(backend: Backend, signature: Signature, golden: Golden, max_rows: int) -> None:
     """Runs the golden inputs. Raises FailedPrecondition when the outputs do not agree."""
-    inputs = [_golden_array(golden, f"input.{tensor.name}", tensor) for tensor in signature.inputs]
-    expected = [_golden_array(golden, f"output.{tensor.name}", tensor) for tensor in signature.outputs]
+    inputs = [_golden_input(golden, tensor) for tensor in signature.inputs]
     if signature.batched:
-        rows = len(inputs[0])
         pieces = [
-            backend.run([np.ascontiguousarray(array[start : start + max_rows]) for array in inputs])
-            for start in range(0, rows, max_rows)
+            backend.run([array[start : start + max_rows] for array in inputs])
+            for start in range(0, len(inputs[0]), max_rows)
         ]
         got = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
     else:
-        got = backend.run([np.ascontiguousarray(array) for array in inputs])
-    sentence = first_difference([tensor.name for tensor in signature.outputs], expected, got)
-    if sentence is not None:
-        raise FailedPrecondition(f"no parity on this host: {sentence}")
+        got = backend.run(inputs)
+    names = [tensor.name for tensor in signature.outputs]
+    agreement = parity(golden.outputs, dict(zip(names, got, strict=True)))
+    if not agreement.ok:
+        raise FailedPrecondition(f"no parity with the golden outputs on this host: {agreement.reason}")
 
 
-def sample(signature: Signature, golden: Mapping[str, Array] | None, rows: int) -> list[Array]:
+def sample(signature: Signature, golden: Golden | None, rows: int) -> list[Array]:
     """Inputs of `rows` rows: the golden ones over and over, or zeros."""
     arrays: list[Array] = []
     for tensor in signature.inputs:
-        known = None if golden is None else golden.get(f"input.{tensor.name}")
-        if known is not None and known.size:
+        if golden is not None and golden.inputs.get(tensor.name, np.empty(0)).size:
+            known = _golden_input(golden, tensor)
             if signature.batched:
                 known = np.resize(known, (rows, *known.shape[1:]))
             arrays.append(np.ascontiguousarray(known))
@@ -102,12 +90,11 @@ def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
     return clock() - began
 
 
-def _golden_array(golden: Mapping[str, Array], key: str, tensor: TensorSpec) -> Array:
-    try:
-        array = golden[key]
-    except KeyError as error:
-        raise FailedPrecondition(f"the variant's golden file lacks {key}") from error
-    return array if tensor.datatype == "BYTES" else array.astype(numpy_dtype(tensor.datatype), copy=False)
+def _golden_input(golden: Golden, tensor: TensorSpec) -> Array:
+    if tensor.name not in golden.inputs:
+        raise FailedPrecondition(f"the variant's golden file lacks the input '{tensor.name}'")
+    # The file has no brain floats and no byte strings of several lengths; the signature says what they are.
+    return np.ascontiguousarray(golden.inputs[tensor.name].astype(numpy_dtype(tensor.datatype), copy=False))
 
 
 def _sizes(tensor: TensorSpec, limits: Mapping[str, int]) -> tuple[int, ...]:

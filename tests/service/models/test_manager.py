@@ -102,8 +102,16 @@ def test_without_parity_nothing_is_ready(world, describe, tmp_path) -> None:
     np.savez(golden, **{"input.x": rows, "output.y": -rows})
     world.manager.set_desired([describe("r1.fp32", golden=golden)])
     world.wait({"r1.fp32": "FAILED"})
-    assert "no parity on this host" in world.manager.servables()[0].reason
+    assert "no parity" in world.manager.servables()[0].reason
     assert world.opened["r1.fp32"].closed
+
+
+def test_a_golden_file_that_cannot_be_read_fails_its_variant_alone(world, describe, tmp_path) -> None:
+    golden = tmp_path / "golden.npz"
+    golden.write_bytes(b"\x80\x04 a pickle")
+    world.manager.set_desired([describe("r1.int8", golden=golden), describe("r1.fp32")])
+    world.wait({"r1.int8": "FAILED", "r1.fp32": "READY"})
+    assert "cannot be read" in world.manager.servables()[0].reason
 
 
 def test_what_still_has_traffic_is_kept_until_it_has_none(world, describe) -> None:

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optimizer.artifact.golden import Golden
 from optimizer.artifact.signature import Signature, TensorSpec
 from service.backends.fake import FakeBackend
 from service.errors import FailedPrecondition
@@ -79,7 +80,7 @@ SIGNATURE = Signature(
 def test_samples_are_zeros_within_the_limits_or_the_golden_rows_again_and_again() -> None:
     ids, text = warmup.sample(SIGNATURE, None, 3)
     assert (ids.shape, ids.dtype, text.shape, text[0, 0]) == ((3, 5), np.int64, (3, 1), b"")
-    golden = {"input.ids": np.array([[1, 2], [3, 4]])}
+    golden = Golden({"ids": np.array([[1, 2], [3, 4]])}, {})
     assert warmup.sample(SIGNATURE, golden, 3)[0].tolist() == [[1, 2], [3, 4], [1, 2]]
 
 
@@ -89,22 +90,11 @@ def test_parity_is_proved_in_pieces_of_the_batch_limit() -> None:
         outputs=(TensorSpec(name="y", datatype="FP32", shape=("batch", 2)),),
     )
     inputs = np.arange(20, dtype=np.float32).reshape(10, 2)
-    golden = {"input.x": inputs, "output.y": inputs * 2}
+    golden = Golden({"x": inputs}, {"y": inputs * 2})
     right, wrong = FakeBackend(lambda given: [given[0] * 2]), FakeBackend(lambda given: [-given[0]])
     warmup.check_parity(right, signature, golden, 4)
     assert right.batches == [4, 4, 2]
     with pytest.raises(FailedPrecondition, match="no parity"):
         warmup.check_parity(wrong, signature, golden, 4)
-    with pytest.raises(FailedPrecondition, match=r"output\.y"):
-        warmup.check_parity(right, signature, {"input.x": inputs}, 4)
-
-
-def test_a_golden_file_that_is_none_is_refused(tmp_path) -> None:
-    path = tmp_path / "golden.npz"
-    for content in (b"", b"PK\x03\x04 nonsense", b"\x80\x04pickle"):
-        path.write_bytes(content)
-        with pytest.raises(FailedPrecondition, match="golden file"):
-            warmup.read_golden(path)
-    np.savez(path, x=np.array([{}], dtype=object))
-    with pytest.raises(FailedPrecondition, match="golden file"):
-        warmup.read_golden(path)
+    with pytest.raises(FailedPrecondition, match="lacks the input 'x'"):
+        warmup.check_parity(right, signature, Golden({"z": inputs}, {"y": inputs}), 4)
