@@ -72,14 +72,14 @@ class Control:
         links = [EngineLink(index, home.engine_socket(index), self.board) for index in range(settings.engines)]
         self._fleet = Fleet(ServingRecords(self._sessions), self.board, links, store.location)
 
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         upload = UploadServicer(self._receiver)
         self._server = ApiServer(
             home.control_socket,
             Servicers(
                 upload=upload,
                 model=ModelServicer(models, uploads, store, inspector),
-                optimization=OptimizationServicer(JobQueue(self._sessions, _now), self._stopping),
+                optimization=OptimizationServicer(JobQueue(self._sessions, _now), self.stopping),
                 variant=VariantServicer(models, variants, self.board, store),
                 traffic=TrafficServicer(models, variants, self.board, self._fleet.wake),
             ),
@@ -137,7 +137,7 @@ class Control:
 
     def stop(self) -> None:
         """Refuses new calls, finishes those that run, and closes everything."""
-        self._stopping.set()
+        self.stopping.set()
         for server in self._http:
             server.stop()
         self._server.stop(_GRACE_SECONDS)

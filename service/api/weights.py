@@ -17,7 +17,7 @@ def basis_points(weights: Mapping[str, float]) -> dict[str, int]:
     if not weights:
         raise InvalidArgument("a split needs at least one variant")
     for variant, weight in weights.items():
-        if not math.isfinite(weight) or weight < 0:
+        if not 0 <= weight <= 100 + _TOLERANCE:  # Not true of NaN either.
             raise InvalidArgument(f"the weight of {variant} is {weight:g}; weights are numbers from 0 to 100")
     total = math.fsum(weights.values())
     # The last term: 99.99 and 100.01 are not exact in binary.
