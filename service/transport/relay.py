@@ -1,8 +1,10 @@
 """Passes calls of any kind on to control: raw bytes both ways, metadata, deadline, cancellation, status."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -14,8 +16,10 @@ from service.transport.control_link import listens
 _OF_THE_HOP = frozenset({"user-agent", "te", "content-type", "grpc-accept-encoding", "grpc-encoding"})
 
 
-_STATUS_TRIES = 50
-_STATUS_PAUSE_SECONDS = 0.01
+# Control's status follows grpc.aio's own report within this time.
+_STATUS_SECONDS = 1.0
+
+_Status = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
 
 
 class Relay:
@@ -48,6 +52,7 @@ class Relay:
             *((key, value) for key, value in context.invocation_metadata() or () if key not in _OF_THE_HOP)
         )
         call = self._channel.stream_stream(method)(requests, timeout=context.time_remaining(), metadata=metadata)
+        ending = _Ending(call)
         try:
             try:
                 initial = await call.initial_metadata()
@@ -56,15 +61,15 @@ class Relay:
                     yield answer
             except grpc.aio.AioRpcError:
                 pass  # The status is read below.
-            code, details = await _status(call)
+            code, details, trailing = await ending.status()
             if code == grpc.StatusCode.OK:
-                context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
+                context.set_trailing_metadata(trailing)
                 return
             if code == grpc.StatusCode.UNAVAILABLE and (
                 details.startswith("failed to connect") or not listens(self._control)
             ):
                 details = CONTROL_AWAY
-            await context.abort(code, details, tuple(await call.trailing_metadata() or ()))
+            await context.abort(code, details, trailing)
         finally:
             # The caller has gone: so should the call to control.
             call.cancel()
@@ -74,12 +79,37 @@ class Relay:
         await self._channel.close()
 
 
-async def _status(call: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, str]:
-    """How the call ended. A write to a call that control has just ended makes grpc.aio report an error of its own until
-    control's status arrives, which then takes its place."""
-    for _ in range(_STATUS_TRIES):
-        code, details = await call.code(), await call.details()
-        if code != grpc.StatusCode.INTERNAL or details != "Internal error from Core":
-            break
-        await asyncio.sleep(_STATUS_PAUSE_SECONDS)
-    return code, details or ""
+class _Ending:
+    """How a call to control ended, in control's words.
+
+    A write to a call that control has just ended makes grpc.aio report an error of its own, before control's status or
+    over it. So every report is looked at when it comes, and the first that is not grpc.aio's own counts.
+    """
+
+    def __init__(self, call: grpc.aio.StreamStreamCall) -> None:
+        self._call = call
+        self._known = asyncio.Event()
+        self._status: _Status = (grpc.StatusCode.INTERNAL, "the control process ended this call without a status", ())
+        call.add_done_callback(self._look)
+
+    def _look(self, _: grpc.aio.StreamStreamCall) -> None:
+        code, details = _at_once(self._call.code()), _at_once(self._call.details())
+        if self._known.is_set() or (code == grpc.StatusCode.INTERNAL and details == "Internal error from Core"):
+            return
+        self._status = (code, details or "", tuple(_at_once(self._call.trailing_metadata()) or ()))
+        self._known.set()
+
+    async def status(self) -> _Status:
+        """Code, details and trailing metadata; waits for them a moment."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), _STATUS_SECONDS)
+        return self._status
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return ended.value
+    raise AssertionError("a call that has ended knows its status")

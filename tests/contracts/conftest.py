@@ -164,6 +164,8 @@ class _Behind(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.unary_unary_rpc_method_handler(self._fail)
         if method == "/test.Behind/Hang":
             return grpc.unary_unary_rpc_method_handler(self._hang)
+        if method == "/test.Behind/Refuse":
+            return grpc.stream_unary_rpc_method_handler(self._refuse)
         if method == "/test.Behind/Count":
             return grpc.stream_unary_rpc_method_handler(
                 lambda requests, _: str(sum(len(request) for request in requests)).encode()
@@ -181,6 +183,11 @@ class _Behind(grpc.GenericRpcHandler):  # type: ignore[misc]
     def _fail(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         context.set_trailing_metadata((("why", "because"),))
         context.abort(grpc.StatusCode.ALREADY_EXISTS, "there is one")
+        raise AssertionError
+
+    def _refuse(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        next(requests)
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "enough")
         raise AssertionError
 
     def _hang(self, request: bytes, context: grpc.ServicerContext) -> bytes:

@@ -173,7 +173,18 @@ def test_controls_status_is_passed_on(open_wire, control) -> None:
             channel.unary_unary("/test.Behind/Fail")(b"", timeout=PATIENCE_SECONDS)
         assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.ALREADY_EXISTS, "there is one")
         assert dict(failed.value.trailing_metadata())["why"] == "because"
-    assert harness.call("/test.Behind/Missing", b"").outcome().status is grpc.StatusCode.UNIMPLEMENTED
+    for _ in range(20):
+        assert harness.call("/test.Behind/Missing", b"").outcome().status is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_stream_that_control_ends_early_ends_with_controls_status(open_wire, control) -> None:
+    control.start()
+    harness = open_wire(fallback=control.socket)
+    with grpc.insecure_channel(f"127.0.0.1:{harness.front.port}") as channel:
+        for _ in range(20):
+            with pytest.raises(grpc.RpcError) as failed:
+                channel.stream_unary("/test.Behind/Refuse")(iter([b"x" * 100_000] * 50), timeout=PATIENCE_SECONDS)
+            assert (failed.value.code(), failed.value.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "enough")
 
 
 def test_a_cancelled_call_is_cancelled_in_control(open_wire, control) -> None:
