@@ -164,6 +164,14 @@ class Leases:
             add_event(session, job, Happening("trial", trial=recipe.name, message=f"started, to become {name}"), now)
             return Begun(name)
 
+    def put_back(self, lease: Lease, ordinal: int, reason: str) -> None:
+        """Makes a running trial wait to be begun again; this attempt counts."""
+        with self._sessions.begin() as session:
+            job = _held(session, lease)
+            trial = job.trials[ordinal - 1]
+            move_trial(trial, TrialState.QUEUED)
+            add_event(session, job, Happening("log", trial=trial.recipe["name"], message=reason), self._clock())
+
     def record(self, lease: Lease, happening: Happening) -> None:
         """Adds an event."""
         with self._sessions.begin() as session:

@@ -115,7 +115,7 @@ def _become(plan: Plan, command: list[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.umask(0o077)
         report = apply(plan)
-        refused = [name for name in plan.require if name in report.missing]
+        refused = [name for name in plan.require if name not in report.reached]
         os.write(plan.report_fd, json.dumps(asdict(report)).encode() + b"\n")
         os.close(plan.report_fd)
         if refused:

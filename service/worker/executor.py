@@ -27,7 +27,13 @@ _LOG = logging.getLogger(__name__)
 # Kinds of Failed that this side adds to those of optimizer.errors.
 LIMIT = "limit"
 SANDBOX = "sandbox"
+KILLED = "killed"
 INTERNAL = "internal"
+
+_LIMIT_SIGNALS: dict[int, str] = {
+    signal.SIGXCPU: "the trial used up its CPU time",
+    signal.SIGXFSZ: "the trial wrote a file beyond the limit",
+}
 
 # How long a child may take to leave after its last event.
 _LEAVE_SECONDS = 10.0
@@ -87,7 +93,7 @@ class LocalExecutor:
         sandbox.link_packages(order.directory.packages)
         with self._started(order) as (process, report):
             if report is None:
-                return Failed(kind=INTERNAL, message="the trial could not be started")
+                return Failed(kind=KILLED, message="the trial's process ended before it began")
             if self._require_sandbox and (missing := _missing(report)):
                 return Failed(kind=SANDBOX, message=missing)
             listener.confined(report.level)
@@ -152,7 +158,8 @@ def _read_report(stream: IO[bytes]) -> Report | None:
 
 
 def _missing(report: Report) -> str:
-    lacking = [f"{name} ({report.missing[name]})" for name in sandbox.REQUIRED_LAYERS if name in report.missing]
+    absent = [name for name in sandbox.REQUIRED_LAYERS if name not in report.reached]
+    lacking = [f"{name} ({report.missing.get(name, 'unknown')})" for name in absent]
     if not lacking:
         return ""
     return f"this host cannot confine a trial as required: missing {', '.join(lacking)}"
@@ -165,6 +172,7 @@ class _Transcript:
         self._listener = listener
         self._lines = Lines()
         self.last: Finished | Failed | None = None
+        self.flooded = False
 
     def hear(self, data: bytes) -> None:
         """Takes a piece of standard output."""
@@ -178,6 +186,7 @@ class _Transcript:
                 elif event is not None:
                     self._listener.happened(event)
         except Flooded:
+            self.flooded = True
             self.last = self.last or Failed(kind=LIMIT, message="the trial wrote too much to its output")
 
 
@@ -202,7 +211,7 @@ def _listen(process: subprocess.Popen[bytes], watchdog: Watchdog, transcript: _T
                 else:
                     selector.unregister(key.fd)
             if transcript.last is not None:
-                watchdog.expect_end(_LEAVE_SECONDS)
+                watchdog.expect_end(0.0 if transcript.flooded else _LEAVE_SECONDS)
     return tail
 
 
@@ -227,9 +236,12 @@ def _outcome(status: int, last: Finished | Failed | None, tail: Tail, watchdog: 
     if status == REFUSED:
         return Failed(kind=SANDBOX, message="this host cannot confine a trial as required")
     code = status - 128 if status > 128 else -status
-    if code in (signal.SIGKILL, signal.SIGXCPU, signal.SIGXFSZ):
-        by = {signal.SIGKILL: "most likely for memory", signal.SIGXCPU: "for its CPU time"}
-        return Failed(kind=LIMIT, message=f"the system ended the trial, {by.get(signal.Signals(code), 'for disk')}")
+    if code == signal.SIGKILL:
+        return Failed(
+            kind=KILLED, message="the trial's process was killed, most likely since the host ran out of memory"
+        )
+    if code in _LIMIT_SIGNALS:
+        return Failed(kind=LIMIT, message=_LIMIT_SIGNALS[code])
     how = f"signal {signal.Signals(code).name}" if code in set(signal.Signals) else f"status {status}"
     words = plain(without_paths(tail.last_line), 300)
     return Failed(kind=INTERNAL, message=f"the optimizer stopped with {how}" + (f": {words}" if words else ""))

@@ -46,7 +46,7 @@ def run(spec: TrialSpec, say: Callable[[Event], None]) -> None:
     """Runs the trial; its last event is Finished or Failed."""
     script_file = spec.checkpoint.directory / "script.json"
     script: dict[str, Any] = json.loads(script_file.read_text()) if script_file.exists() else {}
-    keys = step_keys(spec.recipe, _key_inputs(spec))
+    keys = step_keys(spec.recipe, key_inputs(spec))
     for index, (step, key) in enumerate(zip(spec.recipe.steps, keys, strict=True)):
         _run_step(spec, step.use, key, index, script.get("step_seconds", 0.0), say)
     if failure := script.get("fail", {}).get(spec.recipe.name):
@@ -140,7 +140,8 @@ def _manifest(spec: TrialSpec, keys: list[str], digest: str, size_bytes: int) ->
     )
 
 
-def _key_inputs(spec: TrialSpec) -> KeyInputs:
+def key_inputs(spec: TrialSpec) -> KeyInputs:
+    """What the trial's cache keys depend on."""
     return KeyInputs(
         tenant=spec.tenant,
         checkpoint_digest=spec.checkpoint.digest,

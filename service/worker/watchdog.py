@@ -87,14 +87,17 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._closing.wait(_POLL_SECONDS) and not self._has_ended():
-            self.was_interrupted = self._interrupted()
-            now = time.monotonic()
-            self.excess = excess(self._usage(now), self._limits)
-            if self.was_interrupted or self.excess or now > self._deadline:
-                break
-        kill_group(self._leader)
-        self.ended.set()
+        try:
+            while not self._closing.wait(_POLL_SECONDS) and not self._has_ended():
+                self.was_interrupted = self._interrupted()
+                now = time.monotonic()
+                self.excess = excess(self._usage(now), self._limits)
+                if self.was_interrupted or self.excess or now > self._deadline:
+                    break
+        finally:
+            # Whatever went wrong here: no trial runs unwatched.
+            kill_group(self._leader)
+            self.ended.set()
 
     def _has_ended(self) -> bool:
         # A zombie is not reaped here: as long as it is one, nobody else can get its number, nor its group's.
@@ -107,7 +110,7 @@ class Watchdog:
         if now - self._surveyed_at >= _SURVEY_SECONDS:
             self._surveyed_at = now
             self._scratch_bytes = size_of(self._scratch)
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.Error):
                 leader = psutil.Process(self._leader)
                 self._processes = [leader, *leader.children(recursive=True)]
         memory_bytes = 0

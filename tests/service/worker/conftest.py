@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,27 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from optimizer.artifact.digest import of_bytes, of_tree
+from optimizer.artifact.hardware import fingerprint
+from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import DirectoryStore
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
 from service.home import Home
+from service.jobs.leases import Lease, Leases
 from service.jobs.queue import JobQueue
 from service.jobs.states import has_ended
 from service.jobs.views import JobView
 from service.registry import tables
 from service.registry.database import close, open_registry, reading
 from service.settings import WorkerSettings
+from service.worker.executor import Executor
+from service.worker.fake_executor import FakeExecutor
+from service.worker.job import run_job
+from service.worker.lease_keeper import LeaseKeeper
+from service.worker.step_cache import StepCache
+from service.worker.trial import Workshop
 
 FAKE_CHILD = (sys.executable, "-m", "service.worker.fake_child")
 
@@ -112,3 +121,54 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
     queue = JobQueue(sessions, lambda: datetime.now(UTC))
     yield Installation(home, sessions, settings, queue, DirectoryStore(home.blobs))
     close(sessions)
+
+
+@dataclass
+class Leased:
+    """A job that is being worked on in this process, without a child."""
+
+    leases: Leases
+    lease: Lease
+    workshop: Workshop
+    stopping: threading.Event
+
+    def run(self, executor: Executor | None = None) -> None:
+        """Runs the job's trials."""
+        workshop = self.workshop if executor is None else replace(self.workshop, executor=executor)
+        with LeaseKeeper(self.leases, self.lease, self.stopping) as keeper:
+            run_job(workshop, self.lease, keeper, lambda: datetime.now(UTC))
+
+
+@pytest.fixture
+def lease_job(installation: Installation, tmp_path: Path) -> Callable[..., Leased]:
+    """Creates a job (see Installation.create) and takes its lease."""
+
+    def take(*recipes: Recipe, **options: Any) -> Leased:
+        installation.create(recipes or RECIPES, **options)
+        leases = Leases(installation.sessions, lambda: datetime.now(UTC))
+        lease = leases.take("worker", 5)
+        assert lease is not None
+        directory = tmp_path / "worker"
+        directory.mkdir(exist_ok=True)
+        installation.home.lease.touch()
+        workshop = Workshop(
+            leases=leases,
+            store=installation.store,
+            cache=StepCache(installation.home.cache, 2**30),
+            executor=FakeExecutor(),
+            hardware=fingerprint(),
+            session=SessionSpec(),
+            machine_lease=installation.home.lease,
+            directory=directory,
+            max_bytes=2**30,
+        )
+        return Leased(leases, lease, workshop, threading.Event())
+
+    return take
+
+
+@pytest.fixture
+def leased(installation: Installation, lease_job: Callable[..., Leased]) -> Leased:
+    """A leased job with the source and RECIPES to try."""
+    installation.push()
+    return lease_job()
