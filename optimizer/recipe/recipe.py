@@ -21,6 +21,7 @@ AnyPass = Annotated[
     Field(discriminator="use"),
 ]
 
+_A_MODEL = {Stage.TORCH: "a torch model", Stage.ONNX: "an ONNX model"}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
@@ -61,8 +62,8 @@ def check_order(recipe: Recipe, start: Stage) -> None:
             if start is Stage.ONNX and config.accepts is Stage.TORCH:
                 hint = "an ONNX checkpoint cannot be trained or pruned; push the Hugging Face directory instead"
             raise InvalidRecipe(
-                f"recipe {recipe.name!r}, step {position}: `{config.use}` needs a {config.accepts} model, "
-                f"but has an {stage} one; {hint}"
+                f"recipe {recipe.name!r}, step {position}: `{config.use}` needs {_A_MODEL[config.accepts]}, "
+                f"but has {_A_MODEL[stage]}; {hint}"
             )
         clash = config.not_after.intersection(before)
         if clash:
