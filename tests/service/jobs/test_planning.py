@@ -44,7 +44,7 @@ def test_the_source_is_not_tried_again_as_a_recipe() -> None:
 
 
 def test_an_impossible_order_is_refused_before_anything_runs() -> None:
-    with pytest.raises(InvalidRecipe, match="needs a onnx model"):
+    with pytest.raises(InvalidRecipe, match="needs an ONNX model"):
         plan("huggingface", SOURCE, True, [Recipe(name="int8", steps=(QuantizeDynamic(),))])
     with pytest.raises(InvalidRecipe, match="push the Hugging Face directory"):
         plan("onnx", Recipe(name="fp32", steps=()), True, [SOURCE.model_copy(update={"name": "again"})])
