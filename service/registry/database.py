@@ -17,8 +17,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session, sessionmaker
 
 from service.errors import FailedPrecondition, InvalidArgument
+from service.registry.tables import Base
 
-# The newest migration. Named here so that an up-to-date registry opens without importing Alembic (half a second).
+# The newest migration. Named here so that a new or up-to-date registry opens without Alembic, whose import takes half
+# a second.
 HEAD = "0001"
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -68,10 +70,11 @@ def close(sessions: sessionmaker[Session]) -> None:
 
 def migrate(connection: Connection, revision: str = "head") -> None:
     """Runs the migrations up to `revision` inside the connection's present transaction."""
+    # Before the import, which logs already.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Here, not above: see HEAD.
     from alembic import command
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -127,12 +130,25 @@ def _make_current(engine: Engine) -> None:
         version = _version(connection)
         if version == HEAD:
             return
-        known = {path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("*.py")}
-        if version is not None and version not in known:
+        if version is not None and version not in _known():
             raise FailedPrecondition(
                 f"the registry has schema {version}, which this version does not know: it was written by a newer one"
             )
-        migrate(connection)
+        if version is None:
+            _create(connection)
+        else:
+            migrate(connection)
+
+
+def _known() -> set[str]:
+    return {path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("*.py")}
+
+
+def _create(connection: Connection) -> None:
+    """A new registry gets at once what all migrations together would make: a test holds the two equal."""
+    Base.metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.errors import FailedPrecondition, InvalidArgument
@@ -30,25 +31,70 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'registry.sqlite3'}"
 
 
-def test_the_migrations_make_exactly_the_tables(url: str) -> None:
-    sessions = open_registry(url)
-    with sessions() as session:
-        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+@pytest.fixture
+def migrated(tmp_path: Path) -> Iterator[Engine]:
+    """A registry that came to HEAD by its migrations alone."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.sqlite3'}")
+    with engine.begin() as connection:
+        database.migrate(connection)
+    yield engine
+    engine.dispose()
+
+
+def test_the_migrations_make_exactly_the_tables(migrated: Engine) -> None:
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_new_registry_is_what_the_migrations_make(url: str, migrated: Engine) -> None:
+    sessions = open_registry(url)
+    with reading(sessions) as session, migrated.connect() as connection:
+        assert schema(session.connection()) == schema(connection)
+        made_by = "SELECT version_num FROM alembic_version"
+        assert session.scalar(text(made_by)) == connection.scalar(text(made_by)) == database.HEAD
     close(sessions)
+
+
+def schema(connection: Connection) -> dict[str, list[str]]:
+    """Everything that SQLite knows of each table, in words; the order of columns counts, that of the rest does not."""
+    seen = inspect(connection)
+    return {
+        table: [
+            *(f"{column['name']} {column['type']!r} {column['nullable']}" for column in seen.get_columns(table)),
+            *sorted(str(key) for key in seen.get_foreign_keys(table)),
+            *sorted(str(key) for key in seen.get_unique_constraints(table)),
+            *sorted(str(index) for index in seen.get_indexes(table)),
+            str(seen.get_pk_constraint(table)["constrained_columns"]),
+        ]
+        for table in seen.get_table_names()
+    }
+
+
+def test_an_old_registry_is_migrated(url: str, migrated: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0000')"))
+    engine.dispose()
+    asked = []
+    monkeypatch.setattr(database, "migrate", lambda connection: asked.append(database._version(connection)))
+    monkeypatch.setattr(database, "_known", lambda: {"0000", database.HEAD})
+    close(open_registry(url))
+    assert asked == ["0000"]
 
 
 def test_the_constant_head_is_alembics_head() -> None:
     assert ScriptDirectory.from_config(database.alembic_config()).get_heads() == [database.HEAD]
 
 
-def test_an_up_to_date_registry_opens_without_importing_alembic(url: str) -> None:
-    close(open_registry(url))
+def test_a_new_and_an_up_to_date_registry_open_without_importing_alembic(url: str) -> None:
     program = (
         "import sys; from service.registry.database import open_registry; "
         f"open_registry({url!r}); sys.exit('alembic' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_several_processes_may_open_a_fresh_file_at_once(url: str) -> None:
@@ -144,14 +190,15 @@ def test_increments_of_many_threads_are_all_kept(url: str) -> None:
     close(sessions)
 
 
-def test_a_failed_migration_leaves_nothing_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = database.migrate
+@pytest.mark.parametrize("way", ["_create", "migrate"])
+def test_what_fails_half_way_leaves_nothing_behind(url: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    real = getattr(database, way)
 
-    def broken(connection: database.Connection, revision: str = "head") -> None:
-        real(connection, revision)
+    def broken(connection: Connection) -> None:
+        real(connection)
         raise FailedPrecondition("stopped in the middle")
 
-    monkeypatch.setattr(database, "migrate", broken)
+    monkeypatch.setattr(database, "_create", broken)
     with pytest.raises(FailedPrecondition, match="in the middle"):
         open_registry(url)
     engine = create_engine(url)
