@@ -13,11 +13,12 @@ from service.types import Array
 
 # Size of a named axis that nothing tells: short enough for any model, long enough to be an axis.
 _UNKNOWN_AXIS = 8
-# Timed runs a batch size; the least of them counts, since other work on the host can only add.
-_RUNS = 3
+# Times that every size is timed again; the least counts, since other work on the host can only add.
+_SWEEPS = 6
 # A larger batch must be faster a row by this much to be worth its latency.
 _WORTH_IT = 0.97
 _CURVE_SECONDS = 3.0
+_ENOUGH_SECONDS = 0.25
 
 
 def check_parity(backend: Backend, signature: Signature, golden: Golden, max_rows: int) -> None:
@@ -58,21 +59,31 @@ def sample(signature: Signature, golden: Golden | None, rows: int) -> list[Array
 def seconds_by_batch(
     prepare: Callable[[int], Callable[[], object]], max_batch: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """Times what `prepare(rows)` gives, at 1, 2, 4, ... up to `max_batch` rows.
+    """Times what `prepare(rows)` gives, at 1, 2, 4, ... up to `max_batch` rows; the least of several sweeps counts.
 
-    Ends early when two sizes in a row were no better than a smaller one, or three seconds are spent.
+    Other work on the host comes in bursts: sweeps spread one burst over all sizes, so that it does not decide for good
+    what is run together. Larger sizes are left out once a quarter second is spent and two were no better, or half of
+    the three seconds that all of it may take.
     """
+    runs: dict[int, Callable[[], object]] = {}
     curve: dict[int, float] = {}
     began = clock()
     rows = 1
     while True:
-        run = prepare(rows)
-        run()  # Memory is planned in the first run of a size.
-        curve[rows] = min(_timed(run, clock) for _ in range(_RUNS))
+        runs[rows] = prepare(rows)
+        runs[rows]()  # Memory is planned in the first run of a size.
+        curve[rows] = _timed(runs[rows], clock)
         worse = sum(size > best_batch(curve) for size in curve)
-        if rows == max_batch or worse >= 2 or clock() - began > _CURVE_SECONDS:
-            return curve
+        spent = clock() - began
+        if rows == max_batch or (worse >= 2 and spent > _ENOUGH_SECONDS) or spent > _CURVE_SECONDS / 2:
+            break
         rows = min(rows * 2, max_batch)
+    for _ in range(_SWEEPS):
+        for size, run in runs.items():
+            if clock() - began + curve[size] > _CURVE_SECONDS:
+                return curve
+            curve[size] = min(curve[size], _timed(run, clock))
+    return curve
 
 
 def best_batch(curve: Mapping[int, float]) -> int:

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,13 +40,24 @@ def test_a_model_that_gains_from_batches_is_measured_to_the_end() -> None:
 
 
 def test_a_model_that_gains_nothing_runs_row_by_row() -> None:
-    curve = measure(lambda rows: 0.001 * rows, 32)
+    curve = measure(lambda rows: 0.05 * rows, 32)
     assert sorted(curve) == [1, 2, 4]
     assert warmup.best_batch(curve) == 1
 
 
+def test_a_burst_of_other_work_does_not_decide() -> None:
+    calls: Counter[int] = Counter()
+
+    def seconds(rows: int) -> float:
+        calls[rows] += 1
+        disturbed = rows in (2, 4) and calls[rows] <= 2
+        return 0.05 if disturbed else 0.001 + 0.0001 * rows
+
+    assert warmup.best_batch(measure(seconds, 32)) == 32
+
+
 def test_batching_stops_where_the_curve_bends() -> None:
-    curve = measure(lambda rows: 0.001 + 0.0001 * rows * max(1.0, rows / 8), 64)
+    curve = measure(lambda rows: 0.02 + 0.002 * rows * max(1.0, rows / 8), 64)
     assert warmup.best_batch(curve) == 8
     assert max(curve) == 32
 
