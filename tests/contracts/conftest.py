@@ -32,6 +32,8 @@ class Pending(Protocol):
 
     def cancel(self) -> None: ...
 
+    def done(self) -> bool: ...
+
 
 class _WirePending:
     def __init__(self, future: grpc.Future) -> None:
@@ -48,6 +50,9 @@ class _WirePending:
     def cancel(self) -> None:
         self._future.cancel()
 
+    def done(self) -> bool:
+        return bool(self._future.done())
+
 
 class _FakePending:
     def __init__(self, call: FakeCall) -> None:
@@ -60,6 +65,9 @@ class _FakePending:
 
     def cancel(self) -> None:
         self._call.cancel()
+
+    def done(self) -> bool:
+        return self._call.status is not None
 
 
 class Harness:

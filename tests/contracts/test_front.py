@@ -130,11 +130,11 @@ def test_a_deadline_that_passes_cancels_the_call(open_wire) -> None:
 
 def test_a_message_above_the_limit_is_refused_by_the_name_of_the_knob(open_wire) -> None:
     harness = open_wire(max_message_bytes=2000)
-    too_large = harness.call(SAY, b"x" * 2001)
     largest = harness.call(SAY, b"x" * 2000)
-    (call,) = harness.take()
-    call.reply(b"")
+    harness.take()[0].reply(b"")
     assert largest.outcome().status is grpc.StatusCode.OK
+    too_large = harness.call(SAY, b"x" * 2001)
+    _until(lambda: too_large.done() or harness.front.take_batch(1, 0.02))
     outcome = too_large.outcome()
     assert outcome.status is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "2001" in outcome.message
