@@ -43,7 +43,7 @@ def run(engine: EngineSettings, control: ControlSettings, worker: WorkerSettings
             _role("control", control.model_dump_json(), _CONTROL_STOP_SECONDS),
         ]
         if worker is not None:
-            roles.append(_role("worker", worker.model_dump_json(), _WORKER_STOP_SECONDS))
+            roles.append(_role("worker", worker.model_dump_json(), _WORKER_STOP_SECONDS, after_live=True))
 
         def is_live() -> bool:
             return is_answering(engine.host, engine.grpc_port) and is_answering(control.host, control.metrics_port)
@@ -72,7 +72,8 @@ class Supervisor:
         with _waking_up() as wait, self._counting_signals():
             try:
                 for child in self._children:
-                    child.start()
+                    if not child.role.after_live:
+                        child.start()
                 while not self._signals:
                     self._look()
                     wait(self._patience())
@@ -95,6 +96,9 @@ class Supervisor:
         if not self._announced and self._is_live():
             self._announced = True
             self._announce()
+            for child in self._children:
+                if child.role.after_live:
+                    child.start()
 
     def _patience(self) -> float | None:
         """How long nothing needs to be done unless a signal comes; None: for ever."""
@@ -148,8 +152,8 @@ def start_block(engine: EngineSettings, control: ControlSettings, worker: Worker
     return "\n".join(lines)
 
 
-def _role(name: str, settings: str, stop_seconds: float) -> Role:
-    return Role(name, (sys.executable, "-m", f"service.{name}", settings), stop_seconds)
+def _role(name: str, settings: str, stop_seconds: float, *, after_live: bool = False) -> Role:
+    return Role(name, (sys.executable, "-m", f"service.{name}", settings), stop_seconds, after_live)
 
 
 def _with_ports(engine: EngineSettings, control: ControlSettings) -> tuple[EngineSettings, ControlSettings]:

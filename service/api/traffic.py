@@ -122,7 +122,8 @@ def _checked_wait(wait_seconds: float) -> float:
 
 def _unaccepted(rows: Mapping[str, tables.Variant]) -> list[str]:
     return [
-        f"{name} was not accepted ({row.manifest['reason'] or row.verdict}); it is loaded because this split names it"
+        f"{name} was not accepted ({(row.manifest['reason'] or row.verdict).rstrip('.')}); "
+        "it is loaded because this split names it"
         for name, row in rows.items()
         if not row.accepted
     ]

@@ -23,6 +23,8 @@ class Role:
     command: tuple[str, ...]
     # From SIGTERM until SIGKILL.
     stop_seconds: float
+    # Whether it waits until the server is live, so that its start takes no time from those that answer clients.
+    after_live: bool = False
 
 
 def pause_seconds(crashes: int) -> float:

@@ -43,12 +43,12 @@ logging.basicConfig()
 roles, journal = json.loads(sys.argv[1]), sys.argv[2]
 def started():
     try:
-        return open(journal).read().count("started") >= len(roles)
+        return open(journal).read().count("started") >= len([name for name, _ in roles if name != "worker"])
     except FileNotFoundError:
         return False
-made = [Role(name, (sys.executable, "-c", sys.argv[3], name, journal, how), 0.5) for name, how in roles]
+made = [Role(name, (sys.executable, "-c", sys.argv[3], name, journal, how), 0.5, name == "worker") for name, how in roles]
 try:
-    Supervisor(made, started, lambda: print("live", flush=True)).run()
+    Supervisor(made, started, lambda: print("live", open(journal).read().count("worker"), flush=True)).run()
 except ServiceError as error:
     sys.exit(str(error))
 """
@@ -59,6 +59,7 @@ class Run:
 
     def __init__(self, journal: Path, roles: dict[str, str]) -> None:
         self._journal = journal
+        self._roles = set(roles)
         self.process = subprocess.Popen(
             [sys.executable, "-c", SUPERVISOR, json.dumps(list(roles.items())), str(journal), ROLE],
             stdout=subprocess.PIPE,
@@ -74,9 +75,13 @@ class Run:
         return [(name, what, int(pid)) for name, what, pid in words]
 
     def wait_live(self) -> None:
-        """Until it has announced itself."""
+        """Until it has announced itself, before which no worker was started, and all roles run."""
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "live\n"
+        assert self.process.stdout.readline() == "live 0\n"
+        deadline = time.monotonic() + 10
+        while {name for name, _, _ in self.lines()} != self._roles:
+            assert time.monotonic() < deadline
+            os.sched_yield()
 
     def pid(self, role: str) -> int:
         """Of the role's newest process."""
