@@ -237,9 +237,7 @@ def _outcome(status: int, last: Finished | Failed | None, tail: Tail, watchdog: 
         return Failed(kind=SANDBOX, message="this host cannot confine a trial as required")
     code = status - 128 if status > 128 else -status
     if code == signal.SIGKILL:
-        return Failed(
-            kind=KILLED, message="the trial's process was killed, most likely since the host ran out of memory"
-        )
+        return Failed(kind=KILLED, message="the trial's process was killed, most likely for want of memory")
     if code in _LIMIT_SIGNALS:
         return Failed(kind=LIMIT, message=_LIMIT_SIGNALS[code])
     how = f"signal {signal.Signals(code).name}" if code in set(signal.Signals) else f"status {status}"

@@ -242,7 +242,9 @@ def test_a_killed_child_is_tried_again_from_its_last_step(installation: Any, lea
     assert leased.leases.finish(leased.lease) is JobState.SUCCEEDED
     assert states(installation, leased.lease.job_id) == [TrialState.PUBLISHED] * 4
     events = installation.queue.events("default", leased.lease.job_id)
-    assert [event.message for event in events if event.kind == "log"] == ["killed; it is tried again"] * 2
+    assert [event.message for event in events if event.kind == "log"] == [
+        "the trial's process was killed; it is tried again"
+    ] * 2
     assert [event.trial for event in events if "from the cache" in event.message] == ["fp32", "fp32", "int8"]
 
 
