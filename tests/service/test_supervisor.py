@@ -46,7 +46,8 @@ def started():
         return open(journal).read().count("started") >= len([name for name, _ in roles if name != "worker"])
     except FileNotFoundError:
         return False
-made = [Role(name, (sys.executable, "-c", sys.argv[3], name, journal, how), 0.5, name == "worker") for name, how in roles]
+command = (sys.executable, "-c", sys.argv[3])
+made = [Role(name, (*command, name, journal, how), 0.5, name == "worker") for name, how in roles]
 try:
     Supervisor(made, started, lambda: print("live", open(journal).read().count("worker"), flush=True)).run()
 except ServiceError as error:
