@@ -164,7 +164,8 @@ def test_a_job_survives_kills_at_any_moment(installation: Any, start: Start, see
     for variant in installation.variants():
         assert all(installation.store.has(file["sha256"]) for file in variant.files)
     # The last worker has buried all before it, and goes without a trace.
-    wait_until(lambda: len(list(installation.home.scratch.iterdir())) == 1)
+    assert installation.wait(installation.create(RECIPES[:1])).state is JobState.SUCCEEDED
+    assert len(list(installation.home.scratch.iterdir())) == 1
     worker.terminate()
     assert worker.wait(timeout=10) == 0
     assert list(installation.home.scratch.iterdir()) == []
