@@ -23,6 +23,7 @@ from service.wire.stillroom.internal.v1 import engine_service_pb2 as wire
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PATIENCE_SECONDS = 30.0
+_CALIBRATIONS = 5
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -67,10 +68,13 @@ def spin(client, done: queue.Queue, turns: int, **options):
 
 
 def turns_that_take(client, seconds: float) -> int:
-    """How often the slow model must turn to take so long here and now."""
-    began = time.monotonic()
-    client.infer("slow", [tensor("turns", "INT64", np.array([500]))])
-    return max(500, int(500 * seconds / (time.monotonic() - began)))
+    """How often the slow model must turn to take at least so long here; other work on the host only adds to it."""
+    least = float("inf")
+    for _ in range(_CALIBRATIONS):
+        began = time.monotonic()
+        client.infer("slow", [tensor("turns", "INT64", np.array([500]))])
+        least = min(least, time.monotonic() - began)
+    return max(500, int(500 * seconds / least))
 
 
 def test_variants_and_traffic_change_under_load_without_one_failed_or_misrouted_request(
@@ -198,8 +202,8 @@ def test_patience_deadlines_and_cancellations_spare_the_model(start_engine, conn
     assert late.get(timeout=PATIENCE_SECONDS).status() == "StatusCode.DEADLINE_EXCEEDED"
     assert "cancel" in str(gone.get(timeout=PATIENCE_SECONDS)).lower()
     counts = _until(lambda: _depth(engine) == 0 and 'code="CANCELLED"' in _scrape(engine) and _scrape(engine))
-    # Two runs: the one that measured, and the first.
-    assert 'stillroom_compute_seconds_count{model="slow",variant="r1.fp32"} 2.0' in counts
+    runs = _CALIBRATIONS + 1
+    assert f'stillroom_compute_seconds_count{{model="slow",variant="r1.fp32"}} {runs}.0' in counts
 
 
 def test_malformed_bytes_are_answered_and_harm_nobody(start_engine, connect, load, transport) -> None:
