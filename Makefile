@@ -64,7 +64,7 @@ protos: $(INSTALLED) ## write the Python bindings of protos/ into service/wire
 	$(PY) protos/generate.py
 
 loadtest: $(INSTALLED) ## load test against the server that STILLROOM_SERVER names
-	$(PY) -m loadtests
+	$(PY) -m loadtests run
 
 clean: ## remove what was built, cached and reported; keeps .venv and stillroom-home
 	rm -rf build dist report *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
