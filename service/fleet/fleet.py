@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.fleet.board import Board
 from service.fleet.desired import desired_state, next_version
@@ -56,15 +56,16 @@ class Fleet:
         self._wake.set()
 
     def close(self) -> None:
-        """Stops. The engines keep what they have."""
+        """Stops, whether it was started or not. The engines keep what they have."""
         self._stopping.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         for link in self._links:
             link.close()
 
     def reconcile(self) -> None:
-        """One look and what follows from it. Raises DBAPIError when the registry cannot be read."""
+        """One look and what follows from it, by one thread at a time. Raises SQLAlchemyError when it cannot look."""
         engines = self._board.connected()
         mark = self._records.mark()
         if mark != self._mark:
@@ -93,9 +94,10 @@ class Fleet:
             try:
                 self.reconcile()
                 troubled = False
-            except DBAPIError as error:
+            except (SQLAlchemyError, KeyError, ValueError) as error:
+                # The last two: a row that this version does not understand.
                 if not troubled:
-                    _LOG.warning("the registry cannot be read now; engines keep what they have: %s", error.orig)
+                    _LOG.warning("the registry cannot be read now; engines keep what they have: %r", error)
                 troubled = True
             self._wake.wait(self._poll_seconds)
             self._wake.clear()

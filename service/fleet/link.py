@@ -41,10 +41,11 @@ class EngineLink:
         self._thread.start()
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up, whether it was started or not."""
         self._stopping.set()
         self._channel.close()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def apply(self, desired: wire.DesiredState) -> bool:
         """Tells the engine what to serve. False when it cannot be reached now."""

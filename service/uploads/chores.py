@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import ServiceError
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chore:
-    """Something to do every so often. When it fails with a ServiceError, OSError or DBAPIError, it waits its turn."""
+    """Something to do every so often. When it fails with a ServiceError, OSError or SQLAlchemyError, it waits its turn."""
 
     name: str
     every_seconds: float
@@ -63,5 +63,5 @@ class Chores:
                 done_at[index] = now
                 try:
                     self._chores[index].do()
-                except (ServiceError, OSError, DBAPIError) as error:
+                except (ServiceError, OSError, SQLAlchemyError) as error:
                     _LOG.warning("%s failed and will be tried again: %s", self._chores[index].name, error)

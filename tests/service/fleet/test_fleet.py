@@ -1,7 +1,9 @@
 """The loop that keeps engines at what the registry says, with fake engines on real sockets."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -32,8 +34,14 @@ class Records:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.locked = False
+        self.manifest: dict[str, Any] = MANIFEST
+        self.looks = 0
+        self.looked = threading.Condition()
 
     def mark(self) -> Mark:
+        with self.looked:
+            self.looks += 1
+            self.looked.notify_all()
         if self.locked:
             raise OperationalError("SELECT", None, Exception("database is locked"))
         return (len(self.names), 0, 0, 0)
@@ -41,7 +49,7 @@ class Records:
     def snapshot(self) -> Snapshot:
         return Snapshot(
             tuple(
-                PublishedVariant("t", "m", name, 1, ordinal, True, "accept", {"model.onnx": "0"}, MANIFEST)
+                PublishedVariant("t", "m", name, 1, ordinal, True, "accept", {"model.onnx": "0"}, self.manifest)
                 for ordinal, name in enumerate(self.names)
             ),
             (),
@@ -105,13 +113,15 @@ def test_engines_get_what_is_there_and_what_comes(host: Host) -> None:
 
 def test_nothing_is_said_twice(host: Host) -> None:
     host.records.names.append("a")
-    host.fleet.start()
     engine = host.engine(0, "x")
-    assert host.ready("a", 1)
-    applies = engine.applies
+    link = EngineLink(0, host.home.engine_socket(0), host.board)
+    fleet = Fleet(host.records, host.board, [link], lambda sha256: Path("/blobs") / sha256)  # type: ignore[arg-type]
+    link.start()
+    assert host.board.wait_for(lambda: 0 in host.board.connected(), 10)
     for _ in range(5):
-        host.fleet.reconcile()
-    assert engine.applies == applies
+        fleet.reconcile()
+    assert (engine.applies, held(engine)) == (1, ["a"])
+    fleet.close()
 
 
 def test_an_engine_that_starts_anew_is_told_again(host: Host) -> None:
@@ -148,13 +158,29 @@ def test_a_locked_registry_stops_nothing(host: Host) -> None:
     assert host.ready("a", 1)
     host.records.locked = True
     host.records.names.append("b")
-    with pytest.raises(OperationalError):
-        host.fleet.reconcile()
+    before = host.records.looks
     host.fleet.wake()
+    with host.records.looked:
+        assert host.records.looked.wait_for(lambda: host.records.looks > before + 1, 10)
     assert host.board.standing("t", "m", "a").serving is Serving.READY
     host.records.locked = False
     assert host.ready("b", 1)
     assert held(engine) == ["a", "b"]
+
+
+def test_a_row_that_cannot_be_understood_stops_nothing(host: Host) -> None:
+    host.records.names.append("a")
+    host.fleet.start()
+    engine = host.engine(0, "x")
+    assert host.ready("a", 1)
+    host.records.manifest = {"from": "the future"}
+    host.records.names.append("b")
+    before = host.records.looks
+    with host.records.looked:
+        assert host.records.looked.wait_for(lambda: host.records.looks > before + 1, 10)
+    assert held(engine) == ["a"]
+    host.records.manifest = MANIFEST
+    assert host.ready("b", 1)
 
 
 def test_an_engine_that_refuses_is_asked_again(host: Host) -> None:
