@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from optimizer.errors import PassFailed
 from optimizer.intake.classifier import Classifier, logits_of
@@ -15,6 +16,8 @@ from optimizer.train.losses import Objective
 from optimizer.train.schedule import warmup_cosine
 
 _GRADIENT_NORM = 1.0
+# Floating-point operations of an update that keep one thread busy for some tens of milliseconds.
+_OPERATIONS_A_THREAD = 1e9
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,27 @@ def fit(
     are restored. Raises PassFailed when the loss or a gradient is no longer a number.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(useful_threads(classifier, inputs, settings))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return _fit(classifier, inputs, objective, selection, settings, progress, clock)
     finally:
         torch.set_num_threads(threads)
+
+
+def useful_threads(classifier: Classifier, inputs: tuple[Tensor, ...], settings: Settings) -> int:
+    """How many of the allowed threads are worth it, by the operations of one update; the same on every host.
+
+    A small network gains little from a second thread and waits for it at every layer, which is ruinous where other
+    processes use the cores too.
+    """
+    with FlopCounterMode(display=False) as counter:
+        logits_of(classifier, [tensor[:1] for tensor in inputs])
+    # The backward pass takes about twice the operations of the forward pass.
+    update = 3.0 * counter.get_total_flops() * settings.batch_size
+    worthwhile = int(round(update / _OPERATIONS_A_THREAD))
+    return max(1, min(settings.threads, worthwhile))
 
 
 def _fit(

@@ -7,7 +7,7 @@ from torch import nn
 
 from optimizer.errors import PassFailed
 from optimizer.intake.classifier import Classifier
-from optimizer.train.loop import Selection, Settings, fit
+from optimizer.train.loop import Selection, Settings, fit, useful_threads
 from optimizer.train.losses import cross_entropy
 
 _SETTINGS = Settings(epochs=4, learning_rate=0.05, batch_size=16, weight_decay=0.0, warmup_share=0.1, seed=3, threads=1)
@@ -145,3 +145,19 @@ def test_gradient_that_is_no_number_ends_training_too(points):
 
     with pytest.raises(PassFailed, match="a gradient is nan"):
         fit(_plane(), (x,), objective, Selection((x,), y), _SETTINGS, lambda *_: None)
+
+
+class _Wide(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.line = nn.Linear(width, width)
+
+    def forward(self, x):
+        return transformers.modeling_outputs.SequenceClassifierOutput(logits=self.line(x))
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, 1), (2048, 2), (4096, 6)])
+def test_small_networks_train_on_one_thread_and_large_ones_on_all(width, expected):
+    # 3 x 2 x width^2 x 64 operations an update: 1.6 thousand million at a width of 2048.
+    settings = dataclasses.replace(_SETTINGS, batch_size=64, threads=6)
+    assert useful_threads(Classifier(_Wide(width), ["x"]), (torch.zeros(3, width),), settings) == expected
