@@ -87,5 +87,5 @@ class WorkerSettings(_Settings):
     scratch_limit_bytes: int = Field(default=32 * 2**30, ge=2**20)
     # Bytes of finished steps that are kept; the least recently used go first.
     cache_limit_bytes: int = Field(default=32 * 2**30, ge=0)
-    # Stands in for `python -m optimizer run`; it is given the spec's path. It must live below this interpreter's prefix.
+    # Stands in for `python -m optimizer run`; it gets the path of the spec, and lives below this interpreter's prefix.
     optimizer_command: tuple[str, ...] | None = Field(default=None, min_length=1)
