@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chore:
-    """Something to do every so often. When it fails with a ServiceError, OSError or SQLAlchemyError, it waits its turn."""
+    """Something to do every so often. After a ServiceError, OSError or SQLAlchemyError it waits for its next turn."""
 
     name: str
     every_seconds: float
