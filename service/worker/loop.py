@@ -21,6 +21,7 @@ from service.home import Home
 from service.jobs.leases import Lease, Leases
 from service.registry.database import open_registry
 from service.settings import WorkerSettings
+from service.uploads.inspection import ChildInspector
 from service.worker.executor import LocalExecutor, optimizer_command
 from service.worker.job import run_job
 from service.worker.lease_keeper import LeaseKeeper
@@ -95,6 +96,7 @@ def _workshop(settings: WorkerSettings, home: Home, leases: Leases, directory: P
         store=DirectoryStore(home.blobs.resolve()),
         cache=StepCache(home.cache.resolve(), settings.cache_limit_bytes),
         executor=LocalExecutor(command, limits, settings.sandbox == "require"),
+        inspector=ChildInspector(),
         hardware=fingerprint(),
         session=host_default(),
         machine_lease=home.lease,

@@ -1,5 +1,6 @@
 """From a child's claim to files that may be published: everything that a manifest says of its variant is checked."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from optimizer.artifact.digest import of_bytes
-from optimizer.artifact.inspection import inspect_checkpoint
+from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.manifest import EVALUATION_FILE, GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, Verdict
 from optimizer.artifact.store import ArtifactStore
-from optimizer.errors import InvalidCheckpoint
 from optimizer.recipe.trial import TrialSpec
+from service.errors import ResourceExhausted, ServiceError
+from service.uploads.inspection import Findings, Inspector
 from service.worker.harvest import Harvested, Tainted, take_files
+
+_INSPECTION_SECONDS = 300.0
+_INSPECTIONS = 3
 
 _RESULT_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 
@@ -46,7 +51,9 @@ class Claim:
         ]
 
 
-def collect(manifest: Manifest, spec: TrialSpec, keys: Sequence[str], into: Path, max_bytes: int) -> Claim:
+def collect(
+    manifest: Manifest, spec: TrialSpec, keys: Sequence[str], into: Path, max_bytes: int, inspector: Inspector
+) -> Claim:
     """Takes the result of a finished trial out of its scratch directory. Raises Tainted when anything is not as asked.
 
     `manifest` is the child's word, `keys` are the cache keys planned for its steps, `into` is a new directory.
@@ -61,7 +68,7 @@ def collect(manifest: Manifest, spec: TrialSpec, keys: Sequence[str], into: Path
     except ValidationError as error:
         raise Tainted("the manifest cannot be read") from error
     _agree(_said(manifest), _asked(spec, keys, files[MODEL_FILE]))
-    _check_model(files[MODEL_FILE].path, manifest)
+    _check_model(files[MODEL_FILE].path, manifest, inspector)
     return Claim(manifest, files, into)
 
 
@@ -108,13 +115,21 @@ def _agree(said: dict[str, Any], asked: dict[str, Any]) -> None:
         raise Tainted(f"the manifest is not true to the trial: {', '.join(wrong)}")
 
 
-def _check_model(path: Path, manifest: Manifest) -> None:
+def _check_model(path: Path, manifest: Manifest, inspector: Inspector) -> None:
     # Engines open this file outside any sandbox: nothing that would not be taken from a stranger may come out of one.
     try:
-        found = inspect_checkpoint({MODEL_FILE: path})
-    except InvalidCheckpoint as error:
+        found = Inspection.model_validate(_inspect(path, inspector).inspection)
+    except ServiceError as error:
         raise Tainted(f"the model cannot be served: {error}") from error
     said = {spec.name: spec.datatype for spec in (*manifest.signature.inputs, *manifest.signature.outputs)}
     has = {name: facts.datatype for name, facts in (*found.inputs.items(), *found.outputs.items())}
     if said != has:
         raise Tainted("the model's inputs and outputs are not those of its signature")
+
+
+def _inspect(path: Path, inspector: Inspector) -> Findings:
+    for _ in range(_INSPECTIONS - 1):
+        # Too much memory, or the inspecting process was killed as any other may be.
+        with contextlib.suppress(ResourceExhausted):
+            return inspector.inspect({MODEL_FILE: path}, {}, "", _INSPECTION_SECONDS)
+    return inspector.inspect({MODEL_FILE: path}, {}, "", _INSPECTION_SECONDS)

@@ -13,6 +13,7 @@ from optimizer.recipe.keys import KeyInputs, step_keys
 from optimizer.recipe.trial import CheckpointRef, DatasetRef, Finished, SourceRef, TrialSpec
 from service.jobs.assignment import Assignment, SourceFiles, Task
 from service.jobs.leases import Lease, Leases
+from service.uploads.inspection import Inspector
 from service.worker.executor import Executor, Order, Outcome
 from service.worker.harvest import Tainted
 from service.worker.narrator import Narrator
@@ -32,6 +33,8 @@ class Workshop:
     store: ArtifactStore
     cache: StepCache
     executor: Executor
+    # Looks at a finished model before anybody opens it.
+    inspector: Inspector
     hardware: Hardware
     session: SessionSpec
     # Machine-wide lock between trainings and measurements; exists.
@@ -86,7 +89,7 @@ class TrialRun:
         if not isinstance(outcome, Finished):
             return outcome
         into = self._directory.harvest / "result"
-        return collect(outcome.manifest, spec, self._keys, into, workshop.max_bytes)
+        return collect(outcome.manifest, spec, self._keys, into, workshop.max_bytes, workshop.inspector)
 
     def close(self) -> None:
         """Removes everything that the trial had on disk."""

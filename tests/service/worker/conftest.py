@@ -15,12 +15,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from optimizer.artifact.digest import of_bytes, of_tree
 from optimizer.artifact.hardware import fingerprint
+from optimizer.artifact.inspection import inspect_checkpoint
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import DirectoryStore
+from optimizer.errors import InvalidInput
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
+from service.errors import InvalidArgument
 from service.home import Home
 from service.jobs.leases import Lease, Leases
 from service.jobs.queue import JobQueue
@@ -29,6 +32,7 @@ from service.jobs.views import JobView
 from service.registry import tables
 from service.registry.database import close, open_registry, reading
 from service.settings import WorkerSettings
+from service.uploads.inspection import Findings
 from service.worker.executor import Executor
 from service.worker.fake_executor import FakeExecutor
 from service.worker.job import run_job
@@ -123,6 +127,23 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
     close(sessions)
 
 
+class InProcessInspector:
+    """The real inspection, without a process of its own."""
+
+    def inspect(self, files: Any, dataset: Any, task: str, timeout_seconds: float) -> Findings:
+        """See Inspector."""
+        try:
+            return Findings(inspect_checkpoint(files).model_dump(mode="json"), "", {})
+        except InvalidInput as error:
+            raise InvalidArgument(str(error)) from error
+
+
+@pytest.fixture
+def inspector() -> InProcessInspector:
+    """An inspector that is quick."""
+    return InProcessInspector()
+
+
 @dataclass
 class Leased:
     """A job that is being worked on in this process, without a child."""
@@ -156,6 +177,7 @@ def lease_job(installation: Installation, tmp_path: Path) -> Callable[..., Lease
             store=installation.store,
             cache=StepCache(installation.home.cache, 2**30),
             executor=FakeExecutor(),
+            inspector=InProcessInspector(),
             hardware=fingerprint(),
             session=SessionSpec(),
             machine_lease=installation.home.lease,

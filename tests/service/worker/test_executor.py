@@ -242,7 +242,7 @@ def test_a_child_that_lingers_after_its_last_word_is_not_at_fault(
         ("sys.exit(7)", "the optimizer stopped with status 7"),
         ("", "the optimizer stopped with status 0"),
         (
-            "raise ValueError('no such file: /home/somebody/secret.txt')",
+            "raise ValueError('no such file: /srv/models/secret.txt')",
             "the optimizer stopped with status 1: ValueError: no such file: <path>",
         ),
         ("os.abort()", "the optimizer stopped with signal SIGABRT"),

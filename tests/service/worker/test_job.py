@@ -61,7 +61,7 @@ def test_every_recipe_becomes_a_variant_and_steps_are_shared(installation: Any, 
 def test_a_failing_recipe_is_a_result_and_a_failing_source_ends_the_job(installation: Any, lease_job: Any) -> None:
     fail = {"int8": {"kind": "pass_failed", "message": "no parity"}}
     fail["distilled"] = {"kind": "not_applicable", "message": "it cannot be trained"}
-    fail["small"] = {"kind": "internal", "message": "cannot open /home/us/x"}
+    fail["small"] = {"kind": "internal", "message": "cannot open /srv/x"}
     installation.push(script={"fail": fail})
     leased = lease_job()
     leased.run()

@@ -76,5 +76,5 @@ def test_ordinary_text_is_left_alone() -> None:
 
 
 def test_paths_of_this_host_are_left_out() -> None:
-    text = "PermissionError: [Errno 13] Permission denied: '/home/user/models/x.onnx' -> /var/lib/y, (/a)"
+    text = "PermissionError: [Errno 13] Permission denied: '/srv/models/x.onnx' -> /var/lib/y, (/a)"
     assert without_paths(text) == "PermissionError: [Errno 13] Permission denied: '<path>' -> <path>, (<path>)"

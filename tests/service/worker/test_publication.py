@@ -15,6 +15,7 @@ from optimizer.recipe.export import Export
 from optimizer.recipe.keys import step_keys
 from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.trial import CheckpointRef, DatasetRef, Finished, TrialSpec
+from service.errors import ResourceExhausted
 from service.worker import fake_child
 from service.worker.harvest import Tainted
 from service.worker.publication import Claim, collect
@@ -52,9 +53,9 @@ def said(spec: TrialSpec) -> Manifest:
     return events[-1].manifest
 
 
-def gather(spec: TrialSpec, manifest: Manifest, tmp_path: Path) -> Claim:
+def gather(spec: TrialSpec, manifest: Manifest, tmp_path: Path, inspector: Any) -> Claim:
     keys = step_keys(spec.recipe, fake_child.key_inputs(spec))
-    return collect(manifest, spec, keys, tmp_path / "harvest", MAX)
+    return collect(manifest, spec, keys, tmp_path / "harvest", MAX, inspector)
 
 
 def rewrite(spec: TrialSpec, manifest: Manifest) -> Manifest:
@@ -63,9 +64,11 @@ def rewrite(spec: TrialSpec, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def test_an_honest_result_is_stored_file_by_file(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_an_honest_result_is_stored_file_by_file(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
     store = DirectoryStore(tmp_path / "blobs")
-    manifest, files = gather(spec, said, tmp_path).store_under("r1.fp32", store)
+    manifest, files = gather(spec, said, tmp_path, inspector).store_under("r1.fp32", store)
     assert manifest == said
     by_name = {file["path"]: file for file in files}
     assert set(by_name) == {"model.onnx", "manifest.json", "golden.npz", "evaluation.npz"}
@@ -75,9 +78,11 @@ def test_an_honest_result_is_stored_file_by_file(spec: TrialSpec, said: Manifest
     assert Manifest.model_validate_json(store.path(by_name["manifest.json"]["sha256"]).read_bytes()) == said
 
 
-def test_a_result_can_be_stored_again_under_another_name(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_a_result_can_be_stored_again_under_another_name(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
     store = DirectoryStore(tmp_path / "blobs")
-    claim = gather(spec, said, tmp_path)
+    claim = gather(spec, said, tmp_path, inspector)
     claim.store_under("r1.fp32", store)
     manifest, files = claim.store_under("r1.fp32-2", store)
     assert manifest.name == "r1.fp32-2"
@@ -107,21 +112,23 @@ def test_a_result_can_be_stored_again_under_another_name(spec: TrialSpec, said: 
     ],
 )
 def test_an_untrue_manifest_is_refused(
-    spec: TrialSpec, said: Manifest, tmp_path: Path, wrong: str, change: dict[str, Any]
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any, wrong: str, change: dict[str, Any]
 ) -> None:
     if "lineage" in change:
         change = {"lineage": said.lineage.model_copy(update=change["lineage"])}
     lie = rewrite(spec, said.model_copy(update=change))
     with pytest.raises(Tainted, match=f"not true to the trial: {wrong}$"):
-        gather(spec, lie, tmp_path)
+        gather(spec, lie, tmp_path, inspector)
 
 
-def test_the_written_manifest_is_the_announced_one(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_the_written_manifest_is_the_announced_one(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
     with pytest.raises(Tainted, match="not the one that was announced"):
-        gather(spec, said.model_copy(update={"reason": "better"}), tmp_path)
+        gather(spec, said.model_copy(update={"reason": "better"}), tmp_path, inspector)
     (spec.scratch / "result" / "manifest.json").write_text("{")
     with pytest.raises(Tainted, match="cannot be read"):
-        collect(said, spec, ["k"], tmp_path / "again", MAX)
+        collect(said, spec, ["k"], tmp_path / "again", MAX, inspector)
 
 
 def _with_model(spec: TrialSpec, said: Manifest, model: onnx.ModelProto | bytes) -> Manifest:
@@ -162,28 +169,55 @@ def _external() -> onnx.TensorProto:
     ],
 )
 def test_a_model_that_an_engine_must_not_open_is_refused(
-    spec: TrialSpec, said: Manifest, tmp_path: Path, model: Any
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any, model: Any
 ) -> None:
     with pytest.raises(Tainted, match="the model cannot be served"):
-        gather(spec, _with_model(spec, said, model), tmp_path)
+        gather(spec, _with_model(spec, said, model), tmp_path, inspector)
 
 
-def test_a_model_with_another_signature_is_refused(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_a_model_with_another_signature_is_refused(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
     other = _model(helper.make_node("Identity", ["features"], ["other"]), output="other")
     with pytest.raises(Tainted, match="not those of its signature"):
-        gather(spec, _with_model(spec, said, other), tmp_path)
+        gather(spec, _with_model(spec, said, other), tmp_path, inspector)
 
 
-def test_a_variant_for_another_device_has_no_answers_to_keep(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_a_variant_for_another_device_has_no_answers_to_keep(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
     (spec.scratch / "result" / "evaluation.npz").unlink()
     unmeasured = rewrite(spec, said.model_copy(update={"measurements": ()}))
-    assert set(gather(spec, unmeasured, tmp_path).files) == {"model.onnx", "golden.npz"}
+    assert set(gather(spec, unmeasured, tmp_path, inspector).files) == {"model.onnx", "golden.npz"}
 
 
-def test_a_linked_file_is_refused(spec: TrialSpec, said: Manifest, tmp_path: Path) -> None:
+def test_a_linked_file_is_refused(spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any) -> None:
     (tmp_path / "secret").write_text("secret")
     golden = spec.scratch / "result" / "golden.npz"
     golden.unlink()
     golden.symlink_to(tmp_path / "secret")
     with pytest.raises(Tainted, match=r"'golden\.npz' is not a regular file"):
-        gather(spec, said, tmp_path)
+        gather(spec, said, tmp_path, inspector)
+
+
+class Moody:
+    """Its process is killed a number of times before it answers."""
+
+    def __init__(self, real: Any, deaths: int) -> None:
+        self._real = real
+        self._deaths = deaths
+
+    def inspect(self, *question: Any) -> Any:
+        self._deaths -= 1
+        if self._deaths >= 0:
+            raise ResourceExhausted("too much memory or time")
+        return self._real.inspect(*question)
+
+
+def test_an_inspection_that_was_killed_is_repeated(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
+    assert gather(spec, said, tmp_path, Moody(inspector, 2)).manifest == said
+    (tmp_path / "harvest").rename(tmp_path / "first")
+    with pytest.raises(Tainted, match="cannot be served: too much memory"):
+        gather(spec, said, tmp_path, Moody(inspector, 3))
