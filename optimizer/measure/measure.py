@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from optimizer.artifact.dataset import Task
 from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.manifest import BatchLatency, Estimate, Hardware, Manifest, Measurement
 from optimizer.artifact.rows import Rows, feeds
@@ -22,7 +23,6 @@ from optimizer.measure.memory import peak_growth_bytes
 from optimizer.measure.predictions import predict, run
 from optimizer.metrics.intervals import Interval, PairedCounts, paired_difference, wilson
 from optimizer.metrics.quality import METRIC, pair, right
-from optimizer.recipe.trial import Task
 
 BATCHES = (1, 8, 32)
 # Spent on timing one batch size, of a model that is quick enough.

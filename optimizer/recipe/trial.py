@@ -11,12 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from optimizer.artifact.dataset import Task
+from optimizer.artifact.inspected import Format
 from optimizer.artifact.manifest import Manifest
 from optimizer.artifact.session import SessionSpec
 from optimizer.recipe.recipe import Recipe
-
-Task = Literal["classification", "agreement"]
-Format = Literal["huggingface", "onnx"]
 
 
 class _Message(BaseModel):
