@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 KEY = $(shell cat $(1) | cksum | tr ' ' '-')
 INSTALLED := $(VENV)/installed-$(call KEY,pyproject.toml constraints.txt requirements-native.txt)
 DEMO_INSTALLED := $(VENV)/demo-$(call KEY,constraints.txt requirements-demo.txt)
-# Measured on two cores: see docs/development.md.
+# Test processes at a time. A file's tests stay in one of them: many share a model that takes seconds to make.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest
 
@@ -47,7 +47,7 @@ demo: $(DEMO_INSTALLED) ## the whole loop on MNIST: train, push, optimize, split
 	$(PY) -m loadtests.demo
 
 test: $(INSTALLED) ## every test that needs no GPU
-	$(PYTEST) -m "not gpu" -n $(WORKERS) --dist loadgroup
+	$(PYTEST) -m "not gpu" -n $(WORKERS) --dist loadfile
 
 check: $(INSTALLED) ## format, lint, types, floors, protos, pins and docs
 	$(VENV)/bin/ruff format --check .

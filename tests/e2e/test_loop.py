@@ -24,7 +24,7 @@ from service.wire.open_inference.grpc_service_pb2_grpc import GRPCInferenceServi
 from service.wire.stillroom.v1 import upload_service_pb2 as upload_pb2
 from service.wire.stillroom.v1.upload_service_pb2_grpc import UploadServiceStub
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 RECIPES = {
     "int8": "name: int8\nsteps:\n- use: export\n- use: quantize_static\n",

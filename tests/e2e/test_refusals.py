@@ -18,7 +18,7 @@ from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.wire.stillroom.v1 import upload_service_pb2 as upload_pb2
 from service.wire.stillroom.v1.upload_service_pb2_grpc import UploadServiceStub
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e]
 
 
 def _pickle(folder: Path, checkpoint: Path) -> Path:
