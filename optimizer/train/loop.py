@@ -95,7 +95,7 @@ def useful_threads(classifier: Classifier, inputs: tuple[Tensor, ...], settings:
         logits_of(classifier, [tensor[:1] for tensor in inputs])
     # The backward pass takes about twice the operations of the forward pass.
     update = 3.0 * counter.get_total_flops() * settings.batch_size
-    worthwhile = int(round(update / _OPERATIONS_A_THREAD))
+    worthwhile: int = round(update / _OPERATIONS_A_THREAD)
     return max(1, min(settings.threads, worthwhile))
 
 
