@@ -13,6 +13,7 @@ from service.api.health import INFERENCE, Health
 from service.api.model import ModelServicer
 from service.api.optimization import MAX_WATCHERS, OptimizationServicer
 from service.api.reflection import add_reflection
+from service.api.streamed_inference import add_refusal
 from service.api.traffic import TrafficServicer
 from service.api.translation import ErrorTranslation
 from service.api.upload import MAX_STREAMS, UploadServicer
@@ -88,6 +89,7 @@ def _add_services(server: grpc.Server, servicers: Servicers) -> Health:
     own = [name for file in _files() for name in _services(file)]
     health = Health(own)
     health.add_to(server)
+    add_refusal(server)
     described = [*_files(), health_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR]
     add_reflection(server, [*own, "grpc.health.v1.Health", INFERENCE], described)
     return health

@@ -64,3 +64,11 @@ def test_the_stub_of_reflection_is_answered(channel: grpc.Channel) -> None:
 @pytest.mark.usefixtures("control")
 def test_only_the_owner_reaches_the_socket(home: Home) -> None:
     assert stat.S_IMODE(home.control_socket.parent.stat().st_mode) == 0o700
+
+
+def test_streamed_inference_is_refused_with_a_sentence(channel: grpc.Channel) -> None:
+    call = channel.stream_stream(f"/{INFERENCE}/ModelStreamInfer")
+    with pytest.raises(grpc.RpcError) as failure:
+        list(call(iter([b""])))
+    assert failure.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "ModelInfer" in failure.value.details()
