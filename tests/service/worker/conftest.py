@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,6 @@ class Installation:
     settings: WorkerSettings
     queue: JobQueue
     store: DirectoryStore
-    script: dict[str, Any] = field(default_factory=dict)
 
     def push(self, model: str = "digits", script: dict[str, Any] | None = None) -> None:
         """Writes a model with one checkpoint, whose `script.json` tells the fake child what to do, and data."""

@@ -343,6 +343,21 @@ attempt("itself", lambda: os.kill(os.getpid(), 0))
     assert found == {"parent": "Operation not permitted", "keeper": "Operation not permitted", "itself": "done"}
 
 
+def test_where_namespaces_are_forbidden_sockets_stay_closed(box: Box, listener: socket.socket) -> None:
+    # As in a container whose host refuses unshare.
+    module = box.packages / "service" / "worker" / "confine.py"
+    module.write_text(
+        module.read_text().replace("def _leave_network() -> str:", "def _leave_network():\n    raise OSError")
+    )
+    process, report = box.start("")
+    assert process.wait(timeout=30) == 0
+    assert "netns" in report.missing
+    found = box.attempts(
+        'attempt("tcp", lambda: socket.create_connection(("127.0.0.1", int(port))))', listener.getsockname()[1]
+    )
+    assert found == {"tcp": "Operation not permitted"}
+
+
 FAMILY = """
 import os, signal, sys
 if os.fork() == 0 and os.fork() == 0:
