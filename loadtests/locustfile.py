@@ -9,7 +9,7 @@ import gevent
 from locust import User, task
 
 
-class WaitingUser(User):  # type: ignore[misc]  # locust's classes are untyped for mypy here.
+class WaitingUser(User):
     """Closed loop: sends, waits for the answer, sends again."""
 
     @task
@@ -18,7 +18,7 @@ class WaitingUser(User):  # type: ignore[misc]  # locust's classes are untyped f
         self.environment.sender.send(self.environment)
 
 
-class ArrivalsUser(User):  # type: ignore[misc]
+class ArrivalsUser(User):
     """Open loop: one dispatcher that starts a greenlet for each request when it is due, answered or not.
 
     So a slow server meets the same load as a quick one, and no latency is left out because nobody was free to ask.

@@ -32,9 +32,7 @@ class Tally:
         # Simulated user to the variants that answered it; sticky routing gives each exactly one.
         self.answered_by: dict[str, set[str]] = defaultdict(set)
 
-    def reply(
-        self, user: str, variant: str, sample: int, predicted: int, latency_ms: float, at_seconds: float
-    ) -> None:
+    def reply(self, user: str, variant: str, sample: int, predicted: int, latency_ms: float, at_seconds: float) -> None:
         """One answer: the sample at position `sample` was called class `predicted`."""
         self.sent += 1
         seen = self.variants[variant]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.artifact.rows import Rows, feeds
-from optimizer.artifact.signature import BATCH, TensorSpec
-from service.client import inference, resources
+from optimizer.artifact.signature import TensorSpec
+from service.client import inference
 from service.wire.open_inference import grpc_service_pb2 as oip
 
 
@@ -43,16 +43,15 @@ class Samples:
             return cls(archive["rows"], tuple(joined[a:b] for a, b in zip(starts, ends, strict=True)))
 
 
-def build(model: str, data: Rows, rows: Sequence[int], inputs: Sequence[resources.TensorSpec]) -> Samples:
+def build(model: str, data: Rows, rows: Sequence[int], inputs: Sequence[TensorSpec]) -> Samples:
     """Encodes these rows of the data for a model with these inputs, one row a request.
 
     Raises optimizer.errors.InvalidDataset when the data does not fit the model.
     """
-    specs = [_named(spec) for spec in inputs]
     indices = np.asarray(rows, dtype=np.int64)
     bodies = []
     for row in indices:
-        arrays = feeds(data, specs, np.array([row], dtype=np.int64))
+        arrays = feeds(data, inputs, np.array([row], dtype=np.int64))
         bodies.append(inference.request(model, arrays).SerializeToString())
     return Samples(indices, tuple(bodies))
 
@@ -78,11 +77,3 @@ def passes(count: int, source: random.Random) -> Iterator[int]:
 def user_names(count: int) -> list[str]:
     """Routing keys of the simulated users."""
     return [f"user-{number}" for number in range(count)]
-
-
-def _named(spec: resources.TensorSpec) -> TensorSpec:
-    """A protocol shape (-1: any size) as a signature's, where the first free axis is the batch."""
-    shape = tuple(
-        size if size >= 0 else (BATCH if axis == 0 else f"axis{axis}") for axis, size in enumerate(spec.shape)
-    )
-    return TensorSpec(name=spec.name, datatype=spec.datatype, shape=shape)
