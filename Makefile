@@ -63,8 +63,9 @@ check: $(INSTALLED) ## format, lint, types, floors, protos, pins and docs
 protos: $(INSTALLED) ## write the Python bindings of protos/ into service/wire
 	$(PY) protos/generate.py
 
-loadtest: $(INSTALLED) ## load test against the server that STILLROOM_SERVER names
-	$(PY) -m loadtests run
+loadtest: $(INSTALLED) ## load test: make loadtest MODEL=name DATA=eval.npz [ARGS="--duration 60s"]
+	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo 'say which: make loadtest MODEL=name DATA=eval.npz' >&2; exit 2; }
+	$(PY) -m loadtests run --model "$(MODEL)" --data "$(DATA)" $(ARGS)
 
 clean: ## remove what was built, cached and reported; keeps .venv and stillroom-home
 	rm -rf build dist report *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -185,6 +185,7 @@ def _plot(judged: Judged) -> str:
                 low=live.low,
                 high=live.high,
                 kind=_KINDS[_fine(judged.checks, seen.variant)],
+                latency_low_ms=seen.latency_ms["p50"],
                 latency_high_ms=seen.latency_ms["p95"],
             )
         )

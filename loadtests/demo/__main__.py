@@ -121,7 +121,7 @@ def loop(server: str, source: Path, report: Path) -> tuple[str, float]:
     stillroom("split", MODEL, f"{SOURCE_VARIANT}=50", f"{name}=50")
     stillroom("infer", MODEL, "--data", str(source / "eval.npz"), "--rows", "0:4")
     stillroom("infer", MODEL, "--data", str(source / "eval.npz"), "--rows", "0:4", "--version", name)
-    stillroom("report", MODEL, "--out", str(report / "index.html"))
+    stillroom("report", MODEL, "--out", str(report / "index.html"), "--plot", str(report / "pareto.svg"))
     load = ["-m", "loadtests", "run", "--model", MODEL, "--data", str(source / "eval.npz")]
     load += ["--duration", f"{LOAD_SECONDS}s", "--out", str(report)]
     commands.show(["python", *load])

@@ -112,7 +112,7 @@ def _accumulate_gradients(classifier: Classifier, inputs: tuple[Tensor, ...], la
         batch = slice(start, start + _GRADIENT_BATCH)
         logits = classifier(*(tensor[batch] for tensor in inputs))
         answers = logits.argmax(-1) if truth is None else truth[batch]
-        functional.cross_entropy(logits, answers, reduction="sum").backward()  # type: ignore[no-untyped-call]
+        functional.cross_entropy(logits, answers, reduction="sum").backward()
 
 
 def _prove(classifier: Classifier, example: tuple[Tensor, ...], classes: int, model: TorchModel) -> None:

@@ -159,7 +159,7 @@ def _update(
     value = float(loss.detach())
     if not math.isfinite(value):
         raise PassFailed(f"training diverged: the loss is {value} in epoch {epoch}; try a lower learning rate")
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = nn.utils.clip_grad_norm_(classifier.parameters(), _GRADIENT_NORM)
     if not math.isfinite(float(norm)):
         raise PassFailed(f"training diverged: a gradient is {float(norm)} in epoch {epoch}; try a lower learning rate")

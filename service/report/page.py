@@ -54,7 +54,7 @@ def render(model: str, variants: Sequence[Variant], manifests: Mapping[str, Mapp
     )
     environment.filters.update(_filters())
     lineages = {variant.name: lineage.read(manifests.get(variant.name, {})) for variant in variants}
-    metric = next((variant.metric.name for variant in variants if variant.metric is not None), "quality")
+    metric = metric_name(variants)
     return environment.get_template("page.html.j2").render(
         style=resources.files("service.report").joinpath("page.css").read_text(encoding="utf-8"),
         model=model,
@@ -71,8 +71,34 @@ def render(model: str, variants: Sequence[Variant], manifests: Mapping[str, Mapp
         lineages=lineages,
         hosts=lineage.hosts(list(lineages.values())),
         newest=max((variant.created_at for variant in variants if variant.created_at is not None), default=None),
-        plot=_plot(model, variants, metric),
+        plot=plot(model, variants),
     )
+
+
+def plot(model: str, variants: Sequence[Variant]) -> str:
+    """Quality against latency as an <svg> element; empty when nothing was measured."""
+    from service.report.plot import Point, quality_against_latency
+
+    metric = metric_name(variants)
+    points = [
+        Point(variant.name, one.p50_ms, found.value, found.low, found.high, _kind(variant))
+        for variant in variants
+        if (found := variant.metric) is not None and (one := variant.latency(1)) is not None
+    ]
+    if not points:
+        return ""
+    return quality_against_latency(
+        points,
+        x_label="median latency of one row, in milliseconds",
+        y_label=f"{metric}, with its 95% interval",
+        front=on_front(variants),
+        description=f"{metric} against latency of the variants of {model}",
+    )
+
+
+def metric_name(variants: Sequence[Variant]) -> str:
+    """Name of what was measured ("accuracy")."""
+    return next((variant.metric.name for variant in variants if variant.metric is not None), "quality")
 
 
 def resolvable(variants: Sequence[Variant]) -> float | None:
@@ -93,26 +119,6 @@ def _best(variants: Sequence[Variant]) -> Variant | None:
 
 def _kind(variant: Variant) -> "Kind":
     return _KINDS.get(variant.verdict, "undecided")
-
-
-def _plot(model: str, variants: Sequence[Variant], metric: str) -> str:
-    """The plot as SVG; empty when nothing was measured."""
-    from service.report.plot import Point, quality_against_latency
-
-    points = [
-        Point(variant.name, one.p50_ms, found.value, found.low, found.high, _kind(variant))
-        for variant in variants
-        if (found := variant.metric) is not None and (one := variant.latency(1)) is not None
-    ]
-    if not points:
-        return ""
-    return quality_against_latency(
-        points,
-        x_label="median latency of one row, in milliseconds",
-        y_label=f"{metric}, with its 95% interval",
-        front=on_front(variants),
-        description=f"{metric} against latency of the variants of {model}",
-    )
 
 
 def _filters() -> dict[str, Any]:

@@ -200,9 +200,11 @@ def test_infer_json(run: Run, server: FakeServer, published: str, data: Path) ->
 
 
 def test_report_is_written(run: Run, published: str, tmp_path: Path) -> None:
-    result = run("report", published, "--out", tmp_path / "deep" / "index.html")
+    page, plot = tmp_path / "deep" / "index.html", tmp_path / "pareto.svg"
+    result = run("report", published, "--out", page, "--plot", plot)
     assert result.exit_code == 0, result.output
-    assert "<svg" in (tmp_path / "deep" / "index.html").read_text()
+    assert plot.read_text() in page.read_text()
+    assert plot.read_text().startswith("<svg")
     found = parsed(run("report", published, "--out", tmp_path / "again.html", "--json"))
     assert found == {"model": "digits", "path": str(tmp_path / "again.html"), "variants": 4}
 
