@@ -32,11 +32,6 @@ def run(command: Sequence[str], environment: Mapping[str, str] = os.environ) -> 
         raise CommandFailed(f"the last command ended with exit code {code}")
 
 
-def python(*arguments: str) -> None:
-    """Runs this Python."""
-    run([sys.executable, *arguments])
-
-
 def output(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """What a command writes to standard output."""
     try:
