@@ -51,6 +51,15 @@ def test_quantiles_are_durations_that_were_seen_and_in_order(durations: list[int
     assert sum(duration <= round(found["p50"] * 1000) for duration in durations) >= len(durations) / 2
 
 
+def summary(body_bytes: int) -> str:
+    """What h2load prints at the end, as far as it counts bytes."""
+    return (
+        "status codes: 1 2xx, 0 3xx, 0 4xx, 0 5xx\n"
+        f"traffic: 9.99KB (9999) total, 50B (50) headers (space savings 80.00%), {body_bytes}B ({body_bytes}) data\n"
+        "                     min         max         mean         sd        +/- sd\n"
+    )
+
+
 def program(path: Path, body: str) -> str:
     """An executable that stands for h2load."""
     path.write_text(f"#!/bin/sh\n{body}\n")
@@ -59,7 +68,13 @@ def program(path: Path, body: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "body", ["exit 1", "exit 0", 'for a; do case $a in --log-file=*) echo words > "${a#*=}";; esac; done']
+    "body",
+    [
+        "exit 1",
+        "exit 0",
+        f"echo '{summary(49)}'",
+        f"for a; do case $a in --log-file=*) echo words > ${{a#*=}};; esac; done; echo '{summary(49)}'",
+    ],
 )
 def test_a_program_without_figures_is_told(tmp_path: Path, body: str) -> None:
     with pytest.raises(CompiledClientFailed, match="h2load gave no figures"):
@@ -74,10 +89,11 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_the_settings_reach_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
-    def run(command: list[str], **options: Any) -> None:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         seen.append(command)
         (log,) = (one.removeprefix("--log-file=") for one in command if one.startswith("--log-file="))
         Path(log).write_text("1 200 700\n")
+        return subprocess.CompletedProcess(command, 0, stdout=summary(49))
 
     monkeypatch.setattr(subprocess, "run", run)
     assert latencies_ms("h2load", "host:1", b"x", Compiled(seconds=1.2, streams=4))["p99"] == 0.7

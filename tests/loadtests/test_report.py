@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -106,6 +107,13 @@ def test_json_holds_each_variants_figures() -> None:
     assert fp32["compiled_latency_ms"] is None
     assert int8["compiled_latency_ms"]["p99"] == 0.9
     assert (fp32["measured_p50_ms"], int8["measured_p50_ms"]) == (4.0, 1.0)
+
+
+def test_a_row_answered_differently_at_times_counts_in_parts() -> None:
+    one = judged()
+    seen = dataclasses.replace(one.run.variants[0], right=249.5)
+    torn = dataclasses.replace(one, run=dataclasses.replace(one.run, variants=(seen, one.run.variants[1])))
+    assert report.to_json(torn, _AT)["variants"][0]["accuracy"]["value"] == 249.5 / 250
 
 
 def test_json_of_a_run_without_answers_says_so() -> None:
