@@ -1,6 +1,7 @@
 """The compiled client for budgets that Locust is too slow to judge: h2load (of nghttp2) with one prebuilt message."""
 
 import math
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,10 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 ABSENT = "h2load is absent (Debian: nghttp2-client)"
 # Beyond the seconds asked for: connecting, and the last answers.
 _GRACE_SECONDS = 30.0
+# "traffic: 1.2MB (1234567) total, 23.4KB (23456) headers (space savings 80.1%), 1.1MB (1111111) data"
+_BODY_BYTES = re.compile(r"^traffic:.*\((\d+)\) data$", re.MULTILINE)
+# A frame's prefix, and of the message at least the names of a model and a variant and one score.
+_SMALLEST_ANSWER_BYTES = 16
 
 
 class CompiledClientFailed(RuntimeError):
@@ -33,8 +38,8 @@ def framed(message: bytes) -> bytes:
 def latencies_ms(h2load: str, server: str, message: bytes, settings: Compiled) -> dict[str, float]:
     """Quantile ("p50") to milliseconds for one message sent over and over on one connection.
 
-    The message must be one that the server answers: the status of a call stands in a trailer that h2load does not
-    read. Raises CompiledClientFailed.
+    The status of a call stands in a trailer that h2load does not read; but a refused call has no body, and that it
+    counts. Raises CompiledClientFailed when there are no figures, or not of answers.
     """
     with tempfile.TemporaryDirectory(prefix="stillroom-h2load-") as scratch:
         body, log = Path(scratch, "message"), Path(scratch, "log")
@@ -51,10 +56,20 @@ def latencies_ms(h2load: str, server: str, message: bytes, settings: Compiled) -
             f"http://{server}{METHOD}",
         ]
         try:
-            subprocess.run(command, capture_output=True, check=True, timeout=settings.seconds + _GRACE_SECONDS)
-            return quantiles(log.read_text().splitlines())
+            seconds = settings.seconds + _GRACE_SECONDS
+            summary = subprocess.run(command, capture_output=True, check=True, timeout=seconds, text=True).stdout
+            lines = log.read_text().splitlines()
+            check_answered(summary, len(lines))
+            return quantiles(lines)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise CompiledClientFailed(f"h2load gave no figures: {error}") from error
+
+
+def check_answered(summary: str, calls: int) -> None:
+    """Raises ValueError when h2load's summary counts fewer body bytes than that many answers have at the very least."""
+    found = _BODY_BYTES.search(summary)
+    if found is None or int(found[1]) < calls * _SMALLEST_ANSWER_BYTES:
+        raise ValueError("the server refuses the call")
 
 
 def quantiles(lines: Iterable[str]) -> dict[str, float]:
