@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -141,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path(".cache/demo"), help="of the source (default: %(default)s)")
     parser.add_argument("--report", type=Path, default=Path("report"), help="pages go there (default: %(default)s)")
     given = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Into a pipe, too, our lines must stand in order with those of the commands that are run.
+        sys.stdout.reconfigure(line_buffering=True)
     began = time.monotonic()
     try:
         source = train(given.cache)
