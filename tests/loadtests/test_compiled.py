@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loadtests import compiled
 from loadtests.budgets import Compiled
-from loadtests.compiled import CompiledClientFailed, framed, latencies_ms, quantiles
+from loadtests.compiled import CompiledClientFailed, check_answered, framed, latencies_ms, quantiles
 from loadtests.traffic import address
 from service.client import inference
 
@@ -114,3 +114,25 @@ def test_h2load_times_a_grpc_server(serve: Callable[..., Any], arm: Callable[...
     assert 0 < found["p50"] <= found["p95"] <= found["p99"] < 1000
     # One stream: the median cannot be longer than the run divided by half of the calls.
     assert found["p50"] * len(server.inference.answered) / 2 < 2000
+
+
+def test_a_refused_call_is_no_quick_answer(serve: Callable[..., Any], arm: Callable[..., Any]) -> None:
+    """gRPC refuses with HTTP status 200 and an empty body, which h2load takes for a success."""
+    h2load = compiled.find()
+    if h2load is None:
+        pytest.skip(compiled.ABSENT)
+    server = serve({"r1.fp32": arm(100)}, refused=frozenset({7}))
+    message = inference.request("digits", {"x": np.array([[7, 0, 0, 0]], dtype=np.float32)}).SerializeToString()
+    with pytest.raises(CompiledClientFailed, match="the server refuses the call"):
+        latencies_ms(h2load, server.address, message, Compiled(seconds=1))
+
+
+@pytest.mark.parametrize(("body_bytes", "calls"), [(1600, 100), (10**9, 100), (16, 1)])
+def test_bytes_enough_for_every_answer(body_bytes: int, calls: int) -> None:
+    check_answered(summary(body_bytes), calls)
+
+
+@pytest.mark.parametrize(("text", "calls"), [(summary(0), 1), (summary(1599), 100), ("", 1), ("finished in 1s\n", 1)])
+def test_bytes_too_few_for_answers(text: str, calls: int) -> None:
+    with pytest.raises(ValueError, match="the server refuses the call"):
+        check_answered(text, calls)
