@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 CALLS = 8
-EACH_SECONDS = 0.25
+EACH_SECONDS = 0.5
 METHOD = "/stillroom.loadtests.Slow/Wait"
 
 

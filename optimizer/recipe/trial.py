@@ -104,7 +104,7 @@ class StepFinished(_Message):
 
 
 class Finished(_Message):
-    """The trial has ended well: scratch/result/ holds model.onnx, manifest.json, golden.npz and evaluation.npz."""
+    """The trial has ended well; scratch/result/ holds model.onnx, manifest.json, golden.npz, evaluation.npz if measured."""
 
     event: Literal["finished"] = "finished"
     manifest: Manifest

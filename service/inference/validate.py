@@ -150,8 +150,13 @@ class Validator:
         if fixed is not None and shape[1:] == fixed[0] and shape[:1] > (0,):
             self._check_rows(spec.name, shape[0], axes)
             return shape[0] * fixed[1]
+        if min(shape, default=0) < 0:
+            raise InvalidArgument(
+                f"input '{spec.name}' for model '{model}' has the negative size {min(shape)} in shape {_shape(shape)}; "
+                "a request says how large every axis is"
+            )
         if len(shape) != len(spec.shape) or any(
-            size != axis if isinstance(axis, int) else size < 0 for size, axis in zip(shape, spec.shape, strict=True)
+            isinstance(axis, int) and size != axis for size, axis in zip(shape, spec.shape, strict=True)
         ):
             raise InvalidArgument(
                 f"unexpected shape for input '{spec.name}' for model '{model}'. "

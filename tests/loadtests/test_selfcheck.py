@@ -39,5 +39,5 @@ def test_a_process_with_grpcs_gevent_support_passes() -> None:
 def test_a_process_without_it_is_found_out() -> None:
     done = checked(_PATCH)
     assert done.returncode == 1
-    assert "CallsDoNotOverlap: 8 calls of 0.25 s took " in done.stderr
+    assert "CallsDoNotOverlap: 8 calls of 0.5 s took " in done.stderr
     assert "init_gevent() must run before the first channel" in done.stderr

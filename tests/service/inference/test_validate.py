@@ -142,6 +142,12 @@ def test_a_byte_size_that_differs_from_the_shape_is_refused(simple, to_request) 
     )
 
 
+def test_a_negative_size_is_refused_as_what_it_is(simple, to_request) -> None:
+    message = both(to_request)
+    message.inputs[0].shape[0] = -1
+    assert refused(simple, message).startswith("input 'INPUT0' for model 'simple' has the negative size -1 in shape")
+
+
 def test_contents_beside_raw_contents_are_refused(simple, to_request) -> None:
     message = both(to_request)
     message.inputs[0].contents.int_contents.extend(range(16))
