@@ -200,6 +200,10 @@ def _draw_names(axes: Axes, points: Sequence[Point], front: Collection[str], x_r
         x, low = pixels(point.latency_ms, max(point.low, y_range.low))
         _, high = pixels(point.latency_ms, max(point.high, y_range.low))
         obstacles.append(Box(x - 3, low, x + 3, high))
+        if point.latency_low_ms is not None and point.latency_high_ms is not None:
+            left, y = pixels(point.latency_low_ms, point.quality)
+            right, _ = pixels(point.latency_high_ms, point.quality)
+            obstacles.append(Box(left, y - 3, right, y + 3))
     obstacles.extend(_steps([pixels(point.latency_ms, point.quality) for point in _ordered(points, front)]))
     left, bottom = pixels(x_range.low, y_range.low)
     right, top = pixels(x_range.high, y_range.high)

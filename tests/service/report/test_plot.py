@@ -42,3 +42,17 @@ def test_one_point_and_equal_points_can_be_drawn() -> None:
     kinds: tuple[Kind, ...] = ("source", "rejected")
     for kind in kinds:
         ElementTree.fromstring(drawn([Point("a", 1.0, 0.5, 0.5, 0.5, kind)] * 2, ("a",)))
+
+
+def test_a_name_stands_clear_of_the_bars() -> None:
+    """Beside the point when nothing is there; off the bar of latencies where there is one."""
+
+    def height_px(name: str, points: list[Point]) -> float:
+        found = re.search(rf'y="([\d.]+)"[^>]*>{name}</text>', drawn(points, ()))
+        assert found is not None
+        return float(found[1])
+
+    other = Point("b", 8.0, 0.8, 0.7, 0.9, "accepted")
+    beside = height_px("a", [Point("a", 2.0, 0.5, 0.4, 0.6, "accepted"), other])
+    clear = height_px("a", [Point("a", 2.0, 0.5, 0.4, 0.6, "accepted", 0.5, 6.0), other])
+    assert abs(clear - beside) > 8
