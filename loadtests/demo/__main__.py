@@ -125,6 +125,9 @@ def loop(server: str, source: Path, report: Path) -> tuple[str, float]:
     stillroom("split", MODEL, f"{SOURCE_VARIANT}=50", f"{name}=50")
     stillroom("infer", MODEL, "--data", str(source / "eval.npz"), "--rows", "0:4")
     stillroom("infer", MODEL, "--data", str(source / "eval.npz"), "--rows", "0:4", "--version", name)
+    ask = ["-m", "loadtests.demo.stock_client", server, MODEL, str(source / "eval.npz")]
+    commands.show(["python", *ask])
+    commands.run([sys.executable, *ask])
     stillroom("report", MODEL, "--out", str(report / "index.html"), "--plot", str(report / "pareto.svg"))
     load = ["-m", "loadtests", "run", "--model", MODEL, "--data", str(source / "eval.npz")]
     load += ["--duration", f"{LOAD_SECONDS}s", "--out", str(report)]
