@@ -10,7 +10,8 @@
     ├── PermissionDenied            PERMISSION_DENIED
     ├── ResourceExhausted           RESOURCE_EXHAUSTED   a size or count limit; the message names the knob
     ├── Unavailable                 UNAVAILABLE          not now: loading, stopping, queue full
-    │   └── Unreachable                                  a client's word: nobody answers at the server's address
+    │   ├── Unreachable                                  a client's word: nobody answers at the server's address
+    │   └── ControlAway                                  inference is served, the rest not now
     ├── DeadlineExceeded            DEADLINE_EXCEEDED
     ├── Cancelled                   CANCELLED
     └── Unimplemented               UNIMPLEMENTED
@@ -84,6 +85,16 @@ class Unavailable(ServiceError):
 
 class Unreachable(Unavailable):
     """Nobody answers at the server's address; raised by clients alone."""
+
+
+class ControlAway(Unavailable):
+    """The engine's front is up, and the control process that answers this call is not (yet)."""
+
+    # Clients know it by these words: the status alone could mean a full queue.
+    SENTENCE: ClassVar[str] = (
+        "this call is answered by the control process, which is not running now; "
+        "inference goes on without it, so try this call again later"
+    )
 
 
 class DeadlineExceeded(ServiceError):

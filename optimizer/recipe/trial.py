@@ -104,7 +104,10 @@ class StepFinished(_Message):
 
 
 class Finished(_Message):
-    """The trial has ended well; scratch/result/ holds model.onnx, manifest.json, golden.npz, evaluation.npz if measured."""
+    """The trial has ended well; scratch/result/ has model.onnx, manifest.json, golden.npz and evaluation.npz.
+
+    A variant that was not measured has no evaluation.npz.
+    """
 
     event: Literal["finished"] = "finished"
     manifest: Manifest

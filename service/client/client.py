@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from service.client import decoding, downloading, inference, resources, selection, uploading, watching
+from service.client.asking import CONTROL_PATIENCE_SECONDS, ask
 from service.client.connection import open_channel, translated
 from service.client.patience import Patience
 from service.client.tensors import Array
@@ -75,6 +76,7 @@ class Client:
         self.server = server
         self._timeout_seconds = timeout_seconds
         self._patience = lambda: Patience(patience_seconds, clock, sleep)
+        self._control_patience: Callable[[], Patience] = lambda: Patience(CONTROL_PATIENCE_SECONDS, clock, sleep)
         self._channel = open_channel(server)
         self._uploads = UploadServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
@@ -276,5 +278,5 @@ class Client:
 
     def _call(self, method: Any, request: Any, timeout_seconds: float | None = None) -> Any:
         """One unary call. Stubs that grpc generates carry no types; the public methods above give them back."""
-        with translated(self.server):
-            return method(request, timeout=timeout_seconds or self._timeout_seconds)
+        patience = self._control_patience()
+        return ask(self.server, method, request, timeout_seconds or self._timeout_seconds, patience)

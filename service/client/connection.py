@@ -69,6 +69,8 @@ def from_rpc_error(error: grpc.RpcError, server: str) -> errors.ServiceError:
     lost = status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
     if status is grpc.StatusCode.UNAVAILABLE and _NOBODY.search(details):
         return errors.Unreachable(f"no Stillroom server answers at {server}")
+    if status is grpc.StatusCode.UNAVAILABLE and details == errors.ControlAway.SENTENCE:
+        return errors.ControlAway(details)
     if lost and _LOST.search(details):
         return errors.Unreachable(f"the connection to {server} was lost")
     if status is grpc.StatusCode.DEADLINE_EXCEEDED and details in ("", "Deadline Exceeded"):

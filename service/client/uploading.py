@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from service.client.asking import ask
 from service.client.connection import translated
 from service.client.patience import Patience
 from service.client.resources import File
@@ -44,10 +45,9 @@ class Uploader:
 
         Raises what the server refused with, or the last connection error when the patience was spent.
         """
-        with translated(self._server):
-            request = pb2.CreateUploadRequest(sha256=file.sha256, size_bytes=file.size_bytes)
-            upload = self._stub.CreateUpload(request, timeout=self._timeout_seconds).upload
+        request = pb2.CreateUploadRequest(sha256=file.sha256, size_bytes=file.size_bytes)
         patience = self._patience()
+        upload = ask(self._server, self._stub.CreateUpload, request, self._timeout_seconds, patience).upload
         while not upload.complete:
             before = upload.received_bytes
             try:

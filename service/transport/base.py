@@ -12,11 +12,6 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 # A status message travels in a header; clients refuse headers above 8 KiB, and percent-encoding triples some bytes.
 LONGEST_MESSAGE = 1000
 
-CONTROL_AWAY = (
-    "this call is answered by the control process, which is not running now; "
-    "inference goes on without it, so try this call again later"
-)
-
 
 @dataclass(frozen=True)
 class FrontOptions:

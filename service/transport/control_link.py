@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from service.transport.base import CONTROL_AWAY
+from service.errors import ControlAway
 
 # Control that comes back is noticed quickly; one that goes away is noticed by its calls, too.
 _AWAY_POLL_SECONDS = 0.1
@@ -40,7 +40,7 @@ class _Apology(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio has no t
 
         def apologise(requests: object, context: grpc.ServicerContext) -> None:
             del requests
-            context.abort(grpc.StatusCode.UNAVAILABLE, CONTROL_AWAY)
+            context.abort(grpc.StatusCode.UNAVAILABLE, ControlAway.SENTENCE)
 
         return grpc.stream_unary_rpc_method_handler(apologise)
 

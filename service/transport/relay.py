@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from service.transport.base import CONTROL_AWAY
+from service.errors import ControlAway
 from service.transport.control_link import listens
 
 # Set by each hop for itself; the rest of the metadata is the caller's.
@@ -68,7 +68,7 @@ class Relay:
             if code == grpc.StatusCode.UNAVAILABLE and (
                 details.startswith("failed to connect") or not listens(self._control)
             ):
-                details = CONTROL_AWAY
+                details = ControlAway.SENTENCE
             await context.abort(code, details, trailing)
         finally:
             # The caller has gone: so should the call to control.

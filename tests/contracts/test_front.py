@@ -6,8 +6,8 @@ import time
 import grpc
 import pytest
 
-from service.errors import FailedPrecondition
-from service.transport.base import CONTROL_AWAY, LONGEST_MESSAGE, FrontOptions
+from service.errors import ControlAway, FailedPrecondition
+from service.transport.base import LONGEST_MESSAGE, FrontOptions
 from service.transport.choice import open_front
 
 SAY = "/test.Echo/Say"
@@ -202,11 +202,11 @@ def test_a_cancelled_call_is_cancelled_in_control(open_wire, control) -> None:
 def test_control_may_be_away_go_and_come_back(open_wire, control) -> None:
     harness = open_wire(fallback=control.socket)
     outcome = harness.call("/test.Behind/Echo", b"").outcome()
-    assert (outcome.status, outcome.message) == (grpc.StatusCode.UNAVAILABLE, CONTROL_AWAY)
+    assert (outcome.status, outcome.message) == (grpc.StatusCode.UNAVAILABLE, ControlAway.SENTENCE)
     control.start()
     _until(lambda: harness.call("/test.Behind/Fail", b"").outcome().status is grpc.StatusCode.ALREADY_EXISTS)
     control.stop()
-    _until(lambda: harness.call("/test.Behind/Fail", b"").outcome().message == CONTROL_AWAY)
+    _until(lambda: harness.call("/test.Behind/Fail", b"").outcome().message == ControlAway.SENTENCE)
     control.start()
     _until(lambda: harness.call("/test.Behind/Fail", b"").outcome().status is grpc.StatusCode.ALREADY_EXISTS)
     # The engine's own calls never noticed.
