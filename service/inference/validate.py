@@ -150,17 +150,16 @@ class Validator:
         if fixed is not None and shape[1:] == fixed[0] and shape[:1] > (0,):
             self._check_rows(spec.name, shape[0], axes)
             return shape[0] * fixed[1]
-        if min(shape, default=0) < 0:
-            raise InvalidArgument(
-                f"input '{spec.name}' for model '{model}' has the negative size {min(shape)} in shape {_shape(shape)}; "
-                "a request says how large every axis is"
-            )
-        if len(shape) != len(spec.shape) or any(
-            isinstance(axis, int) and size != axis for size, axis in zip(shape, spec.shape, strict=True)
+        negative = min(shape, default=0) < 0
+        if (
+            negative
+            or len(shape) != len(spec.shape)
+            or any(isinstance(axis, int) and size != axis for size, axis in zip(shape, spec.shape, strict=True))
         ):
             raise InvalidArgument(
                 f"unexpected shape for input '{spec.name}' for model '{model}'. "
                 f"Expected {_shape(spec.wire_shape)}, got {_shape(shape)}. "
+                + ("A request says how large each axis is: no size is negative." if negative else "")
             )
         for size, axis in zip(shape, spec.shape, strict=True):
             if isinstance(axis, str) and not (axis == BATCH and self._max_batch):

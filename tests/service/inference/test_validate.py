@@ -145,7 +145,10 @@ def test_a_byte_size_that_differs_from_the_shape_is_refused(simple, to_request) 
 def test_a_negative_size_is_refused_as_what_it_is(simple, to_request) -> None:
     message = both(to_request)
     message.inputs[0].shape[0] = -1
-    assert refused(simple, message).startswith("input 'INPUT0' for model 'simple' has the negative size -1 in shape")
+    assert refused(simple, message) == (
+        "unexpected shape for input 'INPUT0' for model 'simple'. Expected [-1,16], got [-1,16]. "
+        "A request says how large each axis is: no size is negative."
+    )
 
 
 def test_contents_beside_raw_contents_are_refused(simple, to_request) -> None:
