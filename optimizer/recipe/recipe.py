@@ -90,8 +90,3 @@ def parse_yaml(text: str) -> Recipe:
             for problem in error.errors(include_url=False, include_context=False)[:5]
         )
         raise InvalidRecipe(f"the recipe is not valid: {problems}") from error
-
-
-def to_yaml(recipe: Recipe) -> str:
-    """The recipe as YAML that `parse_yaml` reads back to an equal one."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
