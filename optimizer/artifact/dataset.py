@@ -6,7 +6,7 @@ there are any, and `group` where rows belong together. A data set is one file ("
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,8 @@ from optimizer.artifact.array_files import Arrays, read_npz, read_parquet, read_
 from optimizer.artifact.dataset_fit import check_arrays
 from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.rows import GROUP, LABELS, Rows
+from optimizer.artifact.task import TASKS, Task
 from optimizer.errors import InvalidDataset
-
-Task = Literal["classification", "agreement"]
 
 _READERS = {".npz": read_npz, ".safetensors": read_safetensors, ".parquet": read_parquet}
 # Rows that a file must have at least, by its role. Few rows work; the gate then says how many more would decide.
@@ -119,8 +118,8 @@ def _check_labels(rows: Rows, inspection: Inspection, where: str) -> None:
 
 def _task(task: str, splits: Mapping[str, Rows]) -> Task:
     labelled = [split for split, rows in splits.items() if rows.labels is not None]
-    if task not in ("", *get_args(Task)):
-        raise InvalidDataset(f"unknown task {task[:40]!r}; allowed are {', '.join(get_args(Task))}")
+    if task not in ("", *TASKS):
+        raise InvalidDataset(f"unknown task {task[:40]!r}; allowed are {', '.join(TASKS)}")
     if task == "agreement" or (task == "" and not labelled):
         return "agreement"
     if len(labelled) < len(splits):

@@ -104,6 +104,16 @@ class Measurement(_Frozen):
     size_bytes: int
 
 
+class Table(_Frozen):
+    """Figures that a pass found on its way and a reader may want: the sensitivity of every node, say."""
+
+    # Names the kind for programs: "sensitivity", "training", "search".
+    kind: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | int | float | bool | None, ...], ...]
+
+
 class StepRecord(_Frozen):
     """One pass as it was run."""
 
@@ -114,6 +124,7 @@ class StepRecord(_Frozen):
     seconds: float
     # What the pass wants a reader to know ("2 of 2 attention blocks fused", "parameters 11.2 M -> 2.8 M").
     notes: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 class Lineage(_Frozen):

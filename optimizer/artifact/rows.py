@@ -1,7 +1,7 @@
 """Rows of a data set in memory, and how they become what a model is fed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,28 @@ from optimizer.errors import InvalidDataset
 
 LABELS = "labels"
 GROUP = "group"
+WEIGHT = "sample_weight"
 # Names that a data file gives a meaning of its own; no model input may be called so.
-RESERVED = (LABELS, GROUP)
+RESERVED = (LABELS, GROUP, WEIGHT)
+# An array "slice.<name>" holds a value a row by which figures are also told ("slice.language").
+SLICE = "slice."
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """One array per model input, all with the rows along the first axis.
 
-    `labels` is an int64 class a row, `group` any value a row (rows of one group are never torn apart). All arrays have
-    the same length; construct through `optimizer.artifact.dataset.read`, which checks it.
+    `labels` are what the task says: int64 classes [rows] or [rows, sequence], 0 and 1 [rows, labels], float32 targets
+    [rows] or [rows, targets]. `group` is any value a row (rows of one group are never torn apart), `weight` how much a
+    row counts in training, `slices` further values a row by which figures are told. All arrays have the same length;
+    construct through `optimizer.artifact.dataset.read`, which checks it.
     """
 
     arrays: dict[str, NDArray[Any]]
-    labels: NDArray[np.int64] | None = None
+    labels: NDArray[Any] | None = None
     group: NDArray[Any] | None = None
+    weight: NDArray[np.float32] | None = None
+    slices: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -37,7 +44,13 @@ class Rows:
             {name: array[indices] for name, array in self.arrays.items()},
             None if self.labels is None else self.labels[indices],
             None if self.group is None else self.group[indices],
+            None if self.weight is None else self.weight[indices],
+            {name: array[indices] for name, array in self.slices.items()},
         )
+
+    def unlabelled(self) -> "Rows":
+        """The same rows without their labels."""
+        return replace(self, labels=None)
 
 
 def feeds(rows: Rows, inputs: Sequence[TensorSpec], indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

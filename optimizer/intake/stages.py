@@ -10,7 +10,7 @@ not import torch: recipes that only treat ONNX files never load it.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.signature import Signature, TensorSpec
@@ -18,8 +18,14 @@ from optimizer.artifact.signature import Signature, TensorSpec
 if TYPE_CHECKING:
     import torch
 
-# The one output of every classifier that is exported here.
+# The one output of every network that is exported here: scores (class scores, one a token, next tokens), the targets of
+# a regression, or the vector of an embedding.
 LOGITS = "logits"
+EMBEDDING = "embedding"
+
+# How a network is called. Those of the transformers library take keyword arguments named like the inputs, and answer
+# with an object; all others take positional tensors in the inputs' order, and the first tensor that they answer counts.
+Calling = Literal["keywords", "positional"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,21 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class TorchModel:
-    """A classifier of the transformers library in 32-bit floats, on the CPU.
+    """A network in 32-bit floats, on the CPU. `optimizer.intake.predictor` makes a plain function of it.
 
-    `network` answers keyword arguments named like `inputs` with an object that has `logits`. Passes may change the
-    network they are given; who needs it unchanged loads it again.
+    Passes may change the network they are given; who needs it unchanged loads it again.
     """
 
     network: "torch.nn.Module"
-    # config.json's content, as it was checked at intake.
+    # config.json's content, as it was checked at intake; empty where the checkpoint has none.
     config: Mapping[str, Any]
     # In the order in which data sets hold them.
     inputs: tuple[TensorSpec, ...]
     # Largest size of a named axis other than the batch ("sequence": 512).
     limits: Mapping[str, int]
+    # LOGITS or EMBEDDING.
+    output: str = LOGITS
+    calling: Calling = "keywords"
 
     @property
     def parameters(self) -> int:

@@ -9,12 +9,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from optimizer.artifact.dataset import Task
 from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.manifest import BatchLatency, Estimate, Hardware, Manifest, Measurement
 from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.session import SessionSpec, build, ort_errors
 from optimizer.artifact.signature import Signature
+from optimizer.artifact.task import Task
 from optimizer.data.splits import Part
 from optimizer.errors import InvalidDataset, PassFailed
 from optimizer.measure import latency, lease

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from optimizer.artifact.manifest import Hardware
+from optimizer.artifact.manifest import Hardware, Table
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
+from optimizer.artifact.task import Task
 from optimizer.intake.stages import TorchModel
 
 
@@ -45,6 +46,7 @@ class References:
 class Context:
     """Everything that decides a pass's result, and where its files go."""
 
+    task: Task
     splits: Splits
     references: References
     hardware: Hardware
@@ -55,5 +57,9 @@ class Context:
     # Empty directory of this pass alone; its output and whatever it needs on the way go here.
     directory: Path
     report: Report = silent
+    # Writable, and kept when the process is killed: what a long pass needs to go on where it was. None: nowhere.
+    resume: Path | None = None
     # What the pass wants a reader of the manifest to know; passes append.
     notes: list[str] = field(default_factory=list)
+    # Figures for the report; passes append.
+    tables: list[Table] = field(default_factory=list)

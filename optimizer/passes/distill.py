@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from optimizer.intake.classifier import classifier_of, logits_of, tensors_of
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
 from optimizer.recipe.distill import Distill
@@ -24,11 +24,11 @@ def run(config: Distill, model: TorchModel, context: Context) -> TorchModel:
     inputs = tensors_of(train, model.inputs)
     chosen = tensors_of(selection, model.inputs)
     # Nothing is augmented, so the teacher says everything it has to say once.
-    teacher = classifier_of(context.references.source())
+    teacher = predictor_of(context.references.source())
     context.report(0.0, message="asking the teacher")
-    soft = logits_of(teacher, inputs)
+    soft = answers_of(teacher, inputs)
     labels = None if train.labels is None else torch.from_numpy(train.labels)
-    truth = logits_of(teacher, chosen).argmax(-1) if selection.labels is None else torch.from_numpy(selection.labels)
+    truth = answers_of(teacher, chosen).argmax(-1) if selection.labels is None else torch.from_numpy(selection.labels)
     del teacher
     device = "cuda" if context.session.target == "cuda" and torch.cuda.is_available() else "cpu"
     settings = Settings(
@@ -44,7 +44,7 @@ def run(config: Distill, model: TorchModel, context: Context) -> TorchModel:
     labels = None if labels is None else labels.to(device)
     objective = distillation(soft.to(device), labels, config.alpha, config.temperature)
     result = fit(
-        classifier_of(model),
+        predictor_of(model),
         inputs,
         objective,
         Selection(chosen, truth),

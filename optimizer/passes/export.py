@@ -13,8 +13,8 @@ from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.session import build
 from optimizer.artifact.signature import BATCH, Signature, TensorSpec
 from optimizer.errors import PassFailed, UnsupportedModel
-from optimizer.intake.classifier import Classifier, classifier_of
 from optimizer.intake.onnx_file import save
+from optimizer.intake.predictor import Predictor, predictor_of
 from optimizer.intake.stages import LOGITS, OnnxModel, TorchModel
 from optimizer.passes import parity
 from optimizer.passes.context import Context
@@ -27,19 +27,19 @@ _FOREIGN = (1, 5)
 
 def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
     """Exports `model`. Raises UnsupportedModel when an operation has no ONNX form, PassFailed without parity."""
-    classifier = classifier_of(model).eval()
+    predictor = predictor_of(model).eval()
     rows = context.splits.calibration
-    proto = _exported(config, classifier, model, _feeds(rows, model.inputs, _TRACED))
+    proto = _exported(config, predictor, model, _feeds(rows, model.inputs, _TRACED))
     context.report(0.8, message="proving parity")
     signature = signature_of(proto, model.limits)
     _require_free_axes(model, signature)
     exported = save(proto, context.directory, signature, context.session, keep_shapes=True)
-    context.notes.append(_proved(classifier, model, exported, context))
+    context.notes.append(_proved(predictor, model, exported, context))
     return exported
 
 
 def _exported(
-    config: Export, classifier: Classifier, model: TorchModel, example: dict[str, NDArray[Any]]
+    config: Export, predictor: Predictor, model: TorchModel, example: dict[str, NDArray[Any]]
 ) -> onnx.ModelProto:
     dimensions: dict[str, Any] = {BATCH: torch.export.Dim(BATCH)}
     for name, limit in model.limits.items():
@@ -53,7 +53,7 @@ def _exported(
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
-                classifier,
+                predictor,
                 tuple(torch.from_numpy(array) for array in example.values()),
                 dynamo=True,
                 opset_version=config.opset,
@@ -90,13 +90,13 @@ def _require_free_axes(model: TorchModel, signature: Signature) -> None:
         raise PassFailed("the exported graph's answer has no batch axis")
 
 
-def _proved(classifier: Classifier, model: TorchModel, exported: OnnxModel, context: Context) -> str:
+def _proved(predictor: Predictor, model: TorchModel, exported: OnnxModel, context: Context) -> str:
     session = build(exported.path, context.session)
     worst = 0.0
     for batch in _FOREIGN:
         inputs = _shorter(_feeds(context.splits.calibration, model.inputs, batch), model.inputs, batch)
         with torch.inference_mode():
-            expected = classifier(*(torch.from_numpy(array) for array in inputs.values())).numpy()
+            expected = predictor(*(torch.from_numpy(array) for array in inputs.values())).numpy()
         where = f"the exported graph at batch {batch}"
         worst = max(worst, parity.require([expected], session.run(None, inputs), where))
     return f"equals the network at batch {' and '.join(map(str, _FOREIGN))} (relative error {worst:.1g})"

@@ -1,7 +1,7 @@
 """Structured pruning with dependency graphs (DepGraph, Fang et al., CVPR 2023; Li et al., 2017, for the magnitudes).
 
 A convolutional network loses channels everywhere, residual streams included. A transformer loses whole attention heads
-and feed-forward columns, and keeps its hidden width. The scores of the classifier are never cut.
+and feed-forward columns, and keeps its hidden width. The scores of the predictor are never cut.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optimizer.errors import PassFailed, UnsupportedModel
-from optimizer.intake.classifier import Classifier, classifier_of, tensors_of
+from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
 from optimizer.passes.structures import cut_structures, score_layers
@@ -30,34 +30,34 @@ def run(config: PruneStructured, model: TorchModel, context: Context) -> TorchMo
     Raises UnsupportedModel when the network cannot be traced or does not run after cutting, PassFailed when nothing
     could be cut.
     """
-    classifier = classifier_of(model).eval()
+    predictor = predictor_of(model).eval()
     rows = context.splits.calibration
     example = tuple(tensor[:_TRACED] for tensor in tensors_of(rows, model.inputs))
     before = model.parameters
-    classes = int(classifier(*example).shape[-1])
+    classes = int(predictor(*example).shape[-1])
     importance = _importance(config)
     if config.importance == "taylor":
-        _accumulate_gradients(classifier, tensors_of(rows, model.inputs), rows.labels)
+        _accumulate_gradients(predictor, tensors_of(rows, model.inputs), rows.labels)
     context.report(0.2, message="tracing the dependency graph")
     with warnings.catch_warnings():
         # The library warns of every parameter outside a module (a class token); it treats them rightly.
         warnings.simplefilter("ignore")
         try:
             if _is_convolutional(model.network):
-                report = _cut_channels(config, classifier, example, importance, score_layers(classifier, classes))
+                report = _cut_channels(config, predictor, example, importance, score_layers(predictor, classes))
             else:
-                report = cut_structures(config, classifier, example, importance, classes)
+                report = cut_structures(config, predictor, example, importance, classes)
         except (RuntimeError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError) as error:
             raise UnsupportedModel(
                 f"pruning cannot follow the dependencies in this {_type(model)!r} network: {str(error)[:200]}"
             ) from error
-    classifier.zero_grad(set_to_none=True)
+    predictor.zero_grad(set_to_none=True)
     after = model.parameters
     if after >= before:
         raise PassFailed(
             f"nothing could be pruned from this {_type(model)!r} network at ratio {config.ratio}: {report}"
         )
-    _prove(classifier, example, classes, model)
+    _prove(predictor, example, classes, model)
     context.notes.append(f"parameters {_millions(before)} -> {_millions(after)}")
     context.notes.append(report)
     return model
@@ -70,14 +70,14 @@ def _is_convolutional(network: nn.Module) -> bool:
 
 def _cut_channels(
     config: PruneStructured,
-    classifier: Classifier,
+    predictor: Predictor,
     example: tuple[Tensor, ...],
     importance: torch_pruning.importance.Importance,
     kept: list[nn.Module],
 ) -> str:
-    before = _widths(classifier)
+    before = _widths(predictor)
     pruner = torch_pruning.pruner.BasePruner(
-        classifier,
+        predictor,
         example,
         importance=importance,
         pruning_ratio=config.ratio,
@@ -85,7 +85,7 @@ def _cut_channels(
         ignored_layers=kept,
     )
     pruner.step()
-    after = _widths(classifier)
+    after = _widths(predictor)
     same = [name for name, width in after.items() if width == before[name]]
     if len(same) == len(after):
         narrow = min(before, key=lambda name: before[name])
@@ -104,21 +104,21 @@ def _importance(config: PruneStructured) -> torch_pruning.importance.Importance:
     return torch_pruning.importance.GroupMagnitudeImportance(p=2)
 
 
-def _accumulate_gradients(classifier: Classifier, inputs: tuple[Tensor, ...], labels: object) -> None:
+def _accumulate_gradients(predictor: Predictor, inputs: tuple[Tensor, ...], labels: object) -> None:
     """Gradients of the loss on calibration rows; without labels, of the network's own answers."""
-    classifier.zero_grad(set_to_none=True)
+    predictor.zero_grad(set_to_none=True)
     truth = None if labels is None else torch.as_tensor(labels)
     for start in range(0, min(len(inputs[0]), _GRADIENT_ROWS), _GRADIENT_BATCH):
         batch = slice(start, start + _GRADIENT_BATCH)
-        logits = classifier(*(tensor[batch] for tensor in inputs))
+        logits = predictor(*(tensor[batch] for tensor in inputs))
         answers = logits.argmax(-1) if truth is None else truth[batch]
         functional.cross_entropy(logits, answers, reduction="sum").backward()
 
 
-def _prove(classifier: Classifier, example: tuple[Tensor, ...], classes: int, model: TorchModel) -> None:
+def _prove(predictor: Predictor, example: tuple[Tensor, ...], classes: int, model: TorchModel) -> None:
     try:
         with torch.inference_mode():
-            shape = tuple(classifier(*example).shape)
+            shape = tuple(predictor(*example).shape)
     except (RuntimeError, ValueError) as error:
         raise UnsupportedModel(
             f"this {_type(model)!r} network does not run once it is pruned: {str(error)[:200]}"

@@ -13,7 +13,7 @@ import torch_pruning
 from torch import Tensor, nn
 
 from optimizer.errors import UnsupportedModel
-from optimizer.intake.classifier import Classifier
+from optimizer.intake.predictor import Predictor
 from optimizer.recipe.prune import PruneStructured
 
 # Attributes by which attention modules of the transformers library know their shape.
@@ -37,9 +37,9 @@ class _Structure:
         return self.layer.out_features // self.unit
 
 
-def score_layers(classifier: Classifier, classes: int) -> list[nn.Module]:
+def score_layers(predictor: Predictor, classes: int) -> list[nn.Module]:
     """The layers whose outputs may be the scores: as wide as there are classes, and outside the network's body."""
-    network = classifier.network
+    network = predictor.network
     body = getattr(network, str(getattr(network, "base_model_prefix", "")), None)
     inside = set(body.modules()) if isinstance(body, nn.Module) else set()
     return [
@@ -53,16 +53,16 @@ def score_layers(classifier: Classifier, classes: int) -> list[nn.Module]:
 
 def cut_structures(
     config: PruneStructured,
-    classifier: Classifier,
+    predictor: Predictor,
     example: tuple[Tensor, ...],
     importance: torch_pruning.importance.Importance,
     classes: int,
 ) -> str:
     """Cuts heads and columns as `config` says; returns what was cut, for a reader."""
-    graph = torch_pruning.DependencyGraph().build_dependency(classifier, example_inputs=example)
+    graph = torch_pruning.DependencyGraph().build_dependency(predictor, example_inputs=example)
     cut = {"heads": [0, 0], "feed-forward columns": [0, 0]}
     # All structures are found first: cutting changes the widths that tell them apart.
-    for structure in list(_structures(graph, classifier, score_layers(classifier, classes))):
+    for structure in list(_structures(graph, predictor, score_layers(predictor, classes))):
         what = "feed-forward columns" if structure.attention is None else "heads"
         if not (config.ffn if structure.attention is None else config.heads):
             continue
@@ -75,9 +75,9 @@ def cut_structures(
 
 
 def _structures(
-    graph: torch_pruning.DependencyGraph, classifier: Classifier, scores: list[nn.Module]
+    graph: torch_pruning.DependencyGraph, predictor: Predictor, scores: list[nn.Module]
 ) -> Iterator[_Structure]:
-    modules = dict(classifier.named_modules())
+    modules = dict(predictor.named_modules())
     names = {module: name for name, module in modules.items()}
     seen: set[nn.Module] = set()
     for name, layer in modules.items():

@@ -52,7 +52,7 @@ def read_inputs(spec: TrialSpec) -> Inputs:
     dataset.check(files, inspection, spec.task)
     if spec.task == "agreement":
         # Labels that the owner does not want to count are not shown to any pass.
-        files = {name: Rows(rows.arrays, None, rows.group) for name, rows in files.items()}
+        files = {name: rows.unlabelled() for name, rows in files.items()}
     return Inputs(Checkpoint(names, inspection), files, split(files, spec.seed))
 
 

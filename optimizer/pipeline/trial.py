@@ -81,7 +81,7 @@ def _fold(
         config = steps[index]
         emit(StepStarted(step=config.use, index=index, of=len(steps)))
         began = clock()
-        context = _context(spec, inputs, hardware, store.begin(keys[index]), partial(meter.report, index))
+        context = _context(spec, inputs, hardware, store.begin(keys[index]), partial(meter.report, index), keys[index])
         try:
             model = table.run(config, model, context)
         except OptimizerError as error:
@@ -93,6 +93,7 @@ def _fold(
             cache_key=keys[index],
             seconds=round(clock() - began, 3),
             notes=tuple(context.notes),
+            tables=tuple(context.tables),
         )
         records = (*records, record)
         model = store.finish(keys[index], model, records)
@@ -122,7 +123,7 @@ def _latest(store: StepStore, keys: list[str]) -> tuple[int, Path | None]:
 
 
 def _context(
-    spec: TrialSpec, inputs: Inputs, hardware: Hardware, directory: Path, report: Callable[..., None]
+    spec: TrialSpec, inputs: Inputs, hardware: Hardware, directory: Path, report: Callable[..., None], key: str
 ) -> Context:
     def source() -> TorchModel:
         if inputs.stage is Stage.ONNX:
@@ -130,6 +131,7 @@ def _context(
         return open_torch(inputs)
 
     return Context(
+        task=spec.task,
         splits=inputs.for_passes(),
         references=References(source),
         hardware=hardware,
@@ -138,4 +140,11 @@ def _context(
         threads=spec.session.intra_op_threads if spec.session.target == "cpu" else usable_cores(),
         directory=directory,
         report=report,
+        resume=_resume_directory(spec.resume or spec.scratch / "resume", key),
     )
+
+
+def _resume_directory(root: Path, key: str) -> Path:
+    directory = root / key
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from optimizer.artifact.dataset import Task
 from optimizer.artifact.inspected import Format
 from optimizer.artifact.manifest import Manifest
 from optimizer.artifact.session import SessionSpec
+from optimizer.artifact.task import Task
 from optimizer.recipe.recipe import Recipe
 
 
@@ -66,6 +66,8 @@ class TrialSpec(_Message):
     seed: int = 0
     # Writable. Finished steps appear as scratch/steps/<key>/, the result as scratch/result/.
     scratch: Path
+    # Writable, and outlives the process and its worker: what an unfinished pass goes on from. None: below `scratch`.
+    resume: Path | None = None
     # Read-only: finished steps of earlier trials, key to directory.
     cache: dict[str, Path] = Field(default_factory=dict)
     # File to take an flock on: shared while training, exclusive while measuring.

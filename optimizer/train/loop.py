@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from optimizer.errors import PassFailed
-from optimizer.intake.classifier import Classifier, logits_of
+from optimizer.intake.predictor import Predictor, answers_of
 from optimizer.train.losses import Objective
 from optimizer.train.schedule import warmup_cosine
 
@@ -62,7 +62,7 @@ Progress = Callable[[float, float, float], None]
 
 
 def fit(
-    classifier: Classifier,
+    predictor: Predictor,
     inputs: tuple[Tensor, ...],
     objective: Objective,
     selection: Selection,
@@ -70,29 +70,29 @@ def fit(
     progress: Progress,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fit:
-    """Trains `classifier` in place and leaves it with the weights that did best on the selection rows.
+    """Trains `predictor` in place and leaves it with the weights that did best on the selection rows.
 
     The same seed, data and thread count give the same weights on a CPU. Torch's global random state and thread count
     are restored. Raises PassFailed when the loss or a gradient is no longer a number.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(useful_threads(classifier, inputs, settings))
+    torch.set_num_threads(useful_threads(predictor, inputs, settings))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            return _fit(classifier, inputs, objective, selection, settings, progress, clock)
+            return _fit(predictor, inputs, objective, selection, settings, progress, clock)
     finally:
         torch.set_num_threads(threads)
 
 
-def useful_threads(classifier: Classifier, inputs: tuple[Tensor, ...], settings: Settings) -> int:
+def useful_threads(predictor: Predictor, inputs: tuple[Tensor, ...], settings: Settings) -> int:
     """How many of the allowed threads are worth it, by the operations of one update; the same on every host.
 
     A small network gains little from a second thread and waits for it at every layer, which is ruinous where other
     processes use the cores too.
     """
     with FlopCounterMode(display=False) as counter:
-        logits_of(classifier, [tensor[:1] for tensor in inputs])
+        answers_of(predictor, [tensor[:1] for tensor in inputs])
     # The backward pass takes about twice the operations of the forward pass.
     update = 3.0 * counter.get_total_flops() * settings.batch_size
     worthwhile: int = round(update / _OPERATIONS_A_THREAD)
@@ -100,7 +100,7 @@ def useful_threads(classifier: Classifier, inputs: tuple[Tensor, ...], settings:
 
 
 def _fit(
-    classifier: Classifier,
+    predictor: Predictor,
     inputs: tuple[Tensor, ...],
     objective: Objective,
     selection: Selection,
@@ -108,11 +108,11 @@ def _fit(
     progress: Progress,
     clock: Callable[[], float],
 ) -> Fit:
-    memory = _memory_format(classifier)
-    _place(classifier, settings.device, memory)
+    memory = _memory_format(predictor)
+    _place(predictor, settings.device, memory)
     inputs = _placed(inputs, settings.device, memory)
     selection = Selection(_placed(selection.inputs, settings.device, memory), selection.truth.to(settings.device))
-    optimizer = torch.optim.AdamW(_groups(classifier, settings.weight_decay), lr=settings.learning_rate)
+    optimizer = torch.optim.AdamW(_groups(predictor, settings.weight_decay), lr=settings.learning_rate)
     rows = len(inputs[0])
     per_epoch = len(_batches(torch.arange(rows), settings.batch_size))
     steps = max(1, math.ceil(settings.epochs * per_epoch))
@@ -123,31 +123,31 @@ def _fit(
     best_epoch, step, started = 0, 0, clock()
     while step < steps:
         epoch = len(losses) + 1
-        classifier.train()
+        predictor.train()
         total, count = 0.0, 0
         for batch in _batches(torch.randperm(rows, generator=shuffle), settings.batch_size)[: steps - step]:
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * warmup_cosine(step, steps, settings.warmup_share)
             batch = batch.to(settings.device)
-            loss = _update(classifier, [tensor[batch] for tensor in inputs], batch, objective, optimizer, epoch)
+            loss = _update(predictor, [tensor[batch] for tensor in inputs], batch, objective, optimizer, epoch)
             total, count, step = total + loss * len(batch), count + len(batch), step + 1
             elapsed = clock() - started
             progress(step / steps, total / count, elapsed / step * (steps - step))
         losses.append(total / count)
-        score = _score(classifier, selection)
+        score = _score(predictor, selection)
         if best is None or score > best:
-            best, best_epoch, weights = score, epoch, copy.deepcopy(classifier.state_dict())
+            best, best_epoch, weights = score, epoch, copy.deepcopy(predictor.state_dict())
         elif settings.patience is not None and epoch - best_epoch >= settings.patience:
             break
     assert best is not None
-    classifier.load_state_dict(weights)
-    _place(classifier, "cpu", torch.contiguous_format)
-    classifier.eval()
+    predictor.load_state_dict(weights)
+    _place(predictor, "cpu", torch.contiguous_format)
+    predictor.eval()
     return Fit(best[0], best_epoch, len(losses), tuple(losses))
 
 
 def _update(
-    classifier: Classifier,
+    predictor: Predictor,
     tensors: Sequence[Tensor],
     rows: Tensor,
     objective: Objective,
@@ -155,12 +155,12 @@ def _update(
     epoch: int,
 ) -> float:
     optimizer.zero_grad(set_to_none=True)
-    loss = objective(classifier(*tensors), rows)
+    loss = objective(predictor(*tensors), rows)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise PassFailed(f"training diverged: the loss is {value} in epoch {epoch}; try a lower learning rate")
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(classifier.parameters(), _GRADIENT_NORM)
+    norm = nn.utils.clip_grad_norm_(predictor.parameters(), _GRADIENT_NORM)
     if not math.isfinite(float(norm)):
         raise PassFailed(f"training diverged: a gradient is {float(norm)} in epoch {epoch}; try a lower learning rate")
     optimizer.step()
@@ -175,32 +175,32 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
     return batches
 
 
-def _score(classifier: Classifier, selection: Selection) -> tuple[float, float]:
+def _score(predictor: Predictor, selection: Selection) -> tuple[float, float]:
     """Share right, then (to break ties) minus the cross-entropy."""
-    logits = logits_of(classifier, selection.inputs, batch=256)
+    logits = answers_of(predictor, selection.inputs, batch=256)
     right = float((logits.argmax(-1) == selection.truth).float().mean())
     return right, -float(nn.functional.cross_entropy(logits, selection.truth))
 
 
-def _groups(classifier: Classifier, weight_decay: float) -> list[dict[str, object]]:
+def _groups(predictor: Predictor, weight_decay: float) -> list[dict[str, object]]:
     """Matrices and kernels decay; biases and normalisations do not."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in predictor.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
         {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
     ]
 
 
-def _memory_format(classifier: Classifier) -> torch.memory_format:
+def _memory_format(predictor: Predictor) -> torch.memory_format:
     """Convolutional networks train faster on a CPU with the channels last; the rest has no use for it."""
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in classifier.modules())
-    linears = sum(isinstance(module, nn.Linear) for module in classifier.modules())
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in predictor.modules())
+    linears = sum(isinstance(module, nn.Linear) for module in predictor.modules())
     return torch.channels_last if convolutions > linears else torch.contiguous_format
 
 
-def _place(classifier: Classifier, device: str, memory: torch.memory_format) -> None:
-    classifier.to(device)
-    classifier.to(memory_format=memory)  # type: ignore[call-overload]
+def _place(predictor: Predictor, device: str, memory: torch.memory_format) -> None:
+    predictor.to(device)
+    predictor.to(memory_format=memory)  # type: ignore[call-overload]
 
 
 def _placed(tensors: tuple[Tensor, ...], device: str, memory: torch.memory_format) -> tuple[Tensor, ...]:

@@ -22,7 +22,7 @@ from optimizer.artifact.inspection import inspect_checkpoint
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
 from optimizer.intake import hf
-from optimizer.intake.classifier import classifier_of, tensors_of
+from optimizer.intake.predictor import predictor_of, tensors_of
 from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
 from optimizer.passes import export
 from optimizer.passes.context import Context, References, Splits
@@ -100,7 +100,7 @@ def _trained(
         inputs, labels = tensors_of(sample.rows, model.inputs), torch.from_numpy(arrays["labels"])
         settings = Settings(epochs, rate, 32, 0.01, 0.1, seed=0, threads=1)
         some = Selection(tuple(tensor[:100] for tensor in inputs), labels[:100])
-        done = fit(classifier_of(model), inputs, cross_entropy(labels), some, settings, lambda *_: None)
+        done = fit(predictor_of(model), inputs, cross_entropy(labels), some, settings, lambda *_: None)
         assert done.accuracy > 0.9
         network.load_state_dict(model.network.state_dict())
         network.save_pretrained(root / "checkpoint")
@@ -148,6 +148,7 @@ def context_for(sample: Sample, directory: Path, **changes: object) -> Context:
     rows = sample.rows
     cuts = np.split(np.arange(len(rows)), [int(0.7 * len(rows)), int(0.8 * len(rows))])
     values: dict[str, object] = {
+        "task": "classification",
         "splits": Splits(*(rows.take(cut) for cut in cuts)),
         "references": References(sample.load),
         "hardware": fingerprint(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from optimizer.intake import architecture
-from optimizer.intake.classifier import classifier_of, logits_of, tensors_of
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.passes import prune
 from optimizer.recipe.prune import PruneStructured
 
@@ -22,7 +22,7 @@ def _assert_equal(one, other, sample):
     assert (other.inputs, dict(other.limits), other.config) == (one.inputs, dict(one.limits), one.config)
     rows = tensors_of(sample.rows, one.inputs)
     torch.testing.assert_close(
-        logits_of(classifier_of(other), rows), logits_of(classifier_of(one), rows), rtol=0, atol=0
+        answers_of(predictor_of(other), rows), answers_of(predictor_of(one), rows), rtol=0, atol=0
     )
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from optimizer.artifact.rows import Rows
 from optimizer.errors import InvalidCheckpoint, InvalidDataset, UnsupportedModel
 from optimizer.intake import hf
-from optimizer.intake.classifier import classifier_of, logits_of, tensors_of
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.intake.stages import Checkpoint
 
 
@@ -37,7 +37,7 @@ def _weights(directory, change):
 def test_network_answers_as_it_did_when_it_was_saved(resnet, bert):
     for sample in (resnet, bert):
         model = sample.load()
-        answers = logits_of(classifier_of(model), tensors_of(sample.rows, model.inputs)).argmax(-1).numpy()
+        answers = answers_of(predictor_of(model), tensors_of(sample.rows, model.inputs)).argmax(-1).numpy()
         assert (answers == sample.rows.labels).mean() > 0.9
         assert not model.network.training
         assert all(parameter.dtype == torch.float32 for parameter in model.network.parameters())
@@ -48,8 +48,8 @@ def test_inputs_come_in_the_order_of_the_data(bert):
     swapped = Rows({name: rows.arrays[name] for name in ("attention_mask", "input_ids")}, rows.labels)
     model = hf.load(bert.checkpoint, swapped)
     assert [spec.name for spec in model.inputs] == ["attention_mask", "input_ids"]
-    expected = logits_of(classifier_of(bert.load()), tensors_of(rows, bert.load().inputs))
-    torch.testing.assert_close(logits_of(classifier_of(model), tensors_of(rows, model.inputs)), expected)
+    expected = answers_of(predictor_of(bert.load()), tensors_of(rows, bert.load().inputs))
+    torch.testing.assert_close(answers_of(predictor_of(model), tensors_of(rows, model.inputs)), expected)
 
 
 def test_data_that_lacks_an_input_is_refused(bert):

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from optimizer.errors import PassFailed
-from optimizer.intake.classifier import classifier_of, logits_of, tensors_of
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.passes import distill, prune
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.prune import PruneStructured
 
 
 def _accuracy(model, rows):
-    answers = logits_of(classifier_of(model), tensors_of(rows, model.inputs)).argmax(-1)
+    answers = answers_of(predictor_of(model), tensors_of(rows, model.inputs)).argmax(-1)
     return float((answers == torch.from_numpy(rows.labels)).float().mean())
 
 

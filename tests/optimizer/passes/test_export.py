@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from optimizer.errors import PassFailed, UnsupportedModel
-from optimizer.intake.classifier import classifier_of
+from optimizer.intake.predictor import predictor_of
 from optimizer.passes import export
 from optimizer.recipe.export import Export
 
@@ -15,7 +15,7 @@ def test_export_answers_like_the_network_at_any_batch(kind, request):
     sample, exported = request.getfixturevalue(kind), request.getfixturevalue(f"{kind}_onnx")
     session = ort.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
     model = sample.load()
-    classifier = classifier_of(model)
+    classifier = predictor_of(model)
     for batch in (1, 7, 13):
         arrays = {spec.name: sample.rows.arrays[spec.name][:batch] for spec in model.inputs}
         with torch.inference_mode():

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from optimizer.errors import PassFailed
-from optimizer.intake.classifier import classifier_of, logits_of, tensors_of
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.passes import prune
 from optimizer.recipe.prune import PruneStructured
 
@@ -20,7 +20,7 @@ def test_prune_halves_every_width_of_a_convolutional_network(resnet, context, im
     pruned = prune.run(PruneStructured(ratio=0.5, importance=importance), resnet.load(), given)
     assert _widths(pruned.network) == {name: width // 2 for name, width in before.items()}
     assert pruned.parameters < 0.3 * resnet.load().parameters
-    answers = logits_of(classifier_of(pruned), tensors_of(resnet.rows.take(np.arange(9)), pruned.inputs))
+    answers = answers_of(predictor_of(pruned), tensors_of(resnet.rows.take(np.arange(9)), pruned.inputs))
     assert answers.shape == (9, 4)
     assert "convolutions are narrower" in " ".join(given.notes)
 
@@ -67,9 +67,9 @@ def test_prune_removes_the_heads_and_columns_that_do_nothing(bert, context):
             layer.output.dense.weight[:, dead_columns] = 0
             layer.intermediate.dense.weight[dead_columns] *= 1e-3
     rows = tensors_of(bert.rows, model.inputs)
-    before = logits_of(classifier_of(model), rows)
+    before = answers_of(predictor_of(model), rows)
     pruned = prune.run(PruneStructured(ratio=0.5), model, context(bert))
-    after = logits_of(classifier_of(pruned), rows)
+    after = answers_of(predictor_of(pruned), rows)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 
 

@@ -6,7 +6,7 @@ import transformers
 from torch import nn
 
 from optimizer.errors import PassFailed
-from optimizer.intake.classifier import Classifier
+from optimizer.intake.predictor import Predictor
 from optimizer.train.loop import Selection, Settings, fit, useful_threads
 from optimizer.train.losses import cross_entropy
 
@@ -29,7 +29,7 @@ def _plane():
     torch.manual_seed(7)
     network = _Plane()
     nn.init.zeros_(network.line.weight)
-    return Classifier(network, ["x"])
+    return Predictor(network, ["x"])
 
 
 @pytest.fixture(scope="module")
@@ -160,4 +160,4 @@ class _Wide(nn.Module):
 def test_small_networks_train_on_one_thread_and_large_ones_on_all(width, expected):
     # 3 x 2 x width^2 x 64 operations an update: 1.6 thousand million at a width of 2048.
     settings = dataclasses.replace(_SETTINGS, batch_size=64, threads=6)
-    assert useful_threads(Classifier(_Wide(width), ["x"]), (torch.zeros(3, width),), settings) == expected
+    assert useful_threads(Predictor(_Wide(width), ["x"]), (torch.zeros(3, width),), settings) == expected

@@ -1,0 +1,1 @@
+"""Searches over recipes: the samplers of Optuna on the domains that passes declare."""
