@@ -52,10 +52,11 @@ def run(path: Path, emit: Callable[[Event], None]) -> int:
     """Runs the trial that the file at `path` describes; returns the exit status."""
     # The rest of the program is imported only once the environment is set.
     from optimizer.pipeline import trial
+    from optimizer.pipeline.fold import StepFailed
 
     try:
         emit(Finished(manifest=trial.run(_read(path), emit, now=lambda: datetime.now(UTC))))
-    except trial.StepFailed as failed:
+    except StepFailed as failed:
         emit(Failed(kind=failed.cause.kind, message=str(failed.cause), step=failed.step))
         return _FAILED
     except OptimizerError as error:
