@@ -1,12 +1,14 @@
 """Export: torch.export's graph becomes one clean ONNX file, proved equal at batch sizes that it was not traced with."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from optimizer.artifact.graph_signature import signature_of
 from optimizer.artifact.rows import Rows, feeds
@@ -29,38 +31,29 @@ def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
     """Exports `model`. Raises UnsupportedModel when an operation has no ONNX form, PassFailed without parity."""
     predictor = predictor_of(model).eval()
     rows = context.splits.calibration
-    proto = _exported(config, predictor, model, _feeds(rows, model.inputs, _TRACED))
+    proto = graph_of(predictor, model, example(rows, model.inputs), config.opset)
     context.report(0.8, message="proving parity")
     signature = signature_of(proto, model.limits)
-    _require_free_axes(model, signature)
+    require_free_axes(model, signature)
     exported = save(proto, context.directory, signature, context.session, keep_shapes=True)
     context.notes.append(_proved(predictor, model, exported, context))
     return exported
 
 
-def _exported(
-    config: Export, predictor: Predictor, model: TorchModel, example: dict[str, NDArray[Any]]
-) -> onnx.ModelProto:
-    dimensions: dict[str, Any] = {BATCH: torch.export.Dim(BATCH)}
-    for name, limit in model.limits.items():
-        dimensions[name] = torch.export.Dim(name, max=limit)
-    axes = tuple(
-        {position: _dimension(axis, dimensions) for position, axis in enumerate(spec.shape) if isinstance(axis, str)}
-        for spec in model.inputs
-    )
+def graph_of(predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:
+    """The graph of `predictor`, which takes what `model` takes. Raises UnsupportedModel when it cannot be exported."""
     with warnings.catch_warnings():
         # The exporter warns of its own internals.
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
                 predictor,
-                tuple(torch.from_numpy(array) for array in example.values()),
+                inputs,
                 dynamo=True,
-                opset_version=config.opset,
+                opset_version=opset,
                 input_names=[spec.name for spec in model.inputs],
                 output_names=[LOGITS],
-                # One entry for the forward's only parameter, `*tensors`.
-                dynamic_shapes=(axes,),
+                dynamic_shapes=free_axes(model),
                 external_data=False,
                 verbose=False,
             )
@@ -76,11 +69,29 @@ def _exported(
     return proto
 
 
+def free_axes(model: TorchModel) -> tuple[tuple[dict[int, Any], ...]]:
+    """The named axes of a predictor's inputs, as `torch.export` wants them told."""
+    dimensions: dict[str, Any] = {BATCH: torch.export.Dim(BATCH)}
+    for name, limit in model.limits.items():
+        dimensions[name] = torch.export.Dim(name, max=limit)
+    axes = tuple(
+        {position: _dimension(axis, dimensions) for position, axis in enumerate(spec.shape) if isinstance(axis, str)}
+        for spec in model.inputs
+    )
+    # One entry for the forward's only parameter, `*tensors`.
+    return (axes,)
+
+
 def _dimension(axis: str, dimensions: dict[str, Any]) -> Any:
     return dimensions.setdefault(axis, torch.export.Dim(axis))
 
 
-def _require_free_axes(model: TorchModel, signature: Signature) -> None:
+def example(rows: Rows, inputs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:
+    """Two rows to trace a network with."""
+    return tuple(torch.from_numpy(array) for array in _feeds(rows, inputs, _TRACED).values())
+
+
+def require_free_axes(model: TorchModel, signature: Signature) -> None:
     """The graph must take exactly what the network takes: the exporter sometimes fixes an axis without a word."""
     if signature.inputs != model.inputs:
         found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in signature.inputs)
@@ -91,15 +102,22 @@ def _require_free_axes(model: TorchModel, signature: Signature) -> None:
 
 
 def _proved(predictor: Predictor, model: TorchModel, exported: OnnxModel, context: Context) -> str:
-    session = build(exported.path, context.session)
     worst = 0.0
+    for batch, expected, actual in foreign_answers(predictor, model, exported, context):
+        worst = max(worst, parity.require([expected], [actual], f"the exported graph at batch {batch}"))
+    return f"equals the network at batch {' and '.join(map(str, _FOREIGN))} (relative error {worst:.1g})"
+
+
+def foreign_answers(
+    predictor: Predictor, model: TorchModel, exported: OnnxModel, context: Context
+) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """At every batch size that was not traced: the size, what `predictor` answers, and what the graph answers."""
+    session = build(exported.path, context.session)
     for batch in _FOREIGN:
         inputs = _shorter(_feeds(context.splits.calibration, model.inputs, batch), model.inputs, batch)
         with torch.inference_mode():
             expected = predictor(*(torch.from_numpy(array) for array in inputs.values())).numpy()
-        where = f"the exported graph at batch {batch}"
-        worst = max(worst, parity.require([expected], session.run(None, inputs), where))
-    return f"equals the network at batch {' and '.join(map(str, _FOREIGN))} (relative error {worst:.1g})"
+        yield batch, expected, session.run(None, inputs)[0]
 
 
 def _feeds(rows: Rows, inputs: tuple[TensorSpec, ...], batch: int) -> dict[str, NDArray[Any]]:

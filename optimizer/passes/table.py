@@ -14,6 +14,7 @@ from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
+from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.recipe import AnyPass
 
 Model = TorchModel | OnnxModel
@@ -30,6 +31,10 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import distill
 
             return distill.run(config, _torch(model, config), context)
+        case QuantizeAware():
+            from optimizer.passes import quantize_aware
+
+            return quantize_aware.run(config, _torch(model, config), context)
         case Export():
             from optimizer.passes import export
 

@@ -10,7 +10,7 @@ class Fuse(PassConfig):
 
     accepts: ClassVar = Stage.ONNX
     produces: ClassVar = Stage.ONNX
-    not_after: ClassVar = frozenset({"fp16", "quantize_dynamic", "quantize_static"})
+    not_after: ClassVar = frozenset({"fp16", "quantize_aware", "quantize_dynamic", "quantize_static"})
     tools: ClassVar = ("onnx", "onnxscript", "onnxruntime")
 
     use: Literal["fuse"] = "fuse"

@@ -17,7 +17,7 @@ class QuantizeDynamic(PassConfig):
     accepts: ClassVar = Stage.ONNX
     produces: ClassVar = Stage.ONNX
     depends_on: ClassVar = frozenset({Dependency.TARGET})
-    not_after: ClassVar = frozenset({"fp16", "quantize_dynamic", "quantize_static"})
+    not_after: ClassVar = frozenset({"fp16", "quantize_aware", "quantize_dynamic", "quantize_static"})
     tools: ClassVar = ("onnx", "onnxruntime")
     domain: ClassVar[Domain] = {"per_channel": (True, False)}
 
@@ -32,7 +32,7 @@ class QuantizeStatic(PassConfig):
     accepts: ClassVar = Stage.ONNX
     produces: ClassVar = Stage.ONNX
     depends_on: ClassVar = frozenset({Dependency.TARGET, Dependency.CALIBRATION})
-    not_after: ClassVar = frozenset({"fp16", "quantize_dynamic", "quantize_static"})
+    not_after: ClassVar = frozenset({"fp16", "quantize_aware", "quantize_dynamic", "quantize_static"})
     tools: ClassVar = ("onnx", "onnxruntime")
     domain: ClassVar[Domain] = {"calibration": ("minmax", "entropy", "percentile"), "per_channel": (True, False)}
 

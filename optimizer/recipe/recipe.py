@@ -15,9 +15,10 @@ from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
+from optimizer.recipe.quantize_aware import QuantizeAware
 
 AnyPass = Annotated[
-    PruneStructured | Distill | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
+    PruneStructured | Distill | QuantizeAware | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
     Field(discriminator="use"),
 ]
 

@@ -91,8 +91,11 @@ def useful_threads(predictor: Predictor, inputs: tuple[Tensor, ...], settings: S
     A small network gains little from a second thread and waits for it at every layer, which is ruinous where other
     processes use the cores too.
     """
+    mode = predictor.training
+    # With gradients, since the counter looks for the functions behind the weights that modules are called with.
     with FlopCounterMode(display=False) as counter:
-        answers_of(predictor, [tensor[:1] for tensor in inputs])
+        predictor.eval()(*(tensor[:1] for tensor in inputs))
+    predictor.train(mode)
     # The backward pass takes about twice the operations of the forward pass.
     update = 3.0 * counter.get_total_flops() * settings.batch_size
     worthwhile: int = round(update / _OPERATIONS_A_THREAD)

@@ -5,6 +5,7 @@ import os
 # Before anything imports the library: tests never ask a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -140,6 +141,32 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     )  # fmt: skip
     network = transformers.ViTForImageClassification(config)
     return _trained(network, _pictures(40, seed=2), tmp_path_factory.mktemp("vit"), 0, 0)
+
+
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    """A trained network of depthwise-separable convolutions, as in keyword spotters, that 8 bits do not hold.
+
+    Channels of one layer have ranges up to 256 times apart, which changes none of its answers in floats; 400 pictures.
+    """
+    torch.manual_seed(0)
+    config = transformers.MobileNetV1Config(
+        num_channels=1, image_size=16, depth_multiplier=0.25, min_depth=8, hidden_act="relu", tf_padding=False,
+        num_labels=_CLASSES, classifier_dropout_prob=0.0,
+    )  # fmt: skip
+    network = transformers.MobileNetV1ForImageClassification(config)
+    root = tmp_path_factory.mktemp("uneven")
+    sample = _trained(network, _pictures(400, seed=1), root, 8, 3e-3)
+    layers = [module for module in network.modules() if type(module).__name__ == "MobileNetV1ConvLayer"]
+    with torch.no_grad():
+        for layer, following in itertools.pairwise(layers):
+            scale = torch.exp2(8 * torch.rand(layer.convolution.out_channels) - 4)
+            layer.normalization.weight *= scale
+            layer.normalization.bias *= scale
+            depthwise = following.convolution.groups > 1
+            following.convolution.weight /= scale.reshape(-1, 1, 1, 1) if depthwise else scale.reshape(1, -1, 1, 1)
+    network.save_pretrained(root / "checkpoint")
+    return sample
 
 
 def context_for(sample: Sample, directory: Path, **changes: object) -> Context:
