@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.client.resources import Metric, Variant, Verdict
 from service.errors import FailedPrecondition
-from service.report import lineage
+from service.report import family, findings, lineage
 from service.report.front import on_front
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def render(model: str, variants: Sequence[Variant], manifests: Mapping[str, Mapp
         batches=sorted({latency.batch for variant in variants for latency in variant.latencies}),
         decided=[variant for variant in variants if variant.parent is not None and variant.reason],
         lineages=lineages,
+        family=family.family([(variant.name, variant.checkpoint, _kind(variant)) for variant in variants], manifests),
+        box_width=family.BOX_WIDTH_PX,
+        box_height=family.BOX_HEIGHT_PX,
+        findings={variant.name: findings.findings(manifests.get(variant.name, {})) for variant in variants},
         hosts=lineage.hosts(list(lineages.values())),
         newest=max((variant.created_at for variant in variants if variant.created_at is not None), default=None),
         plot=plot(model, variants),
