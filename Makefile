@@ -12,11 +12,12 @@ PIP := $(PY) -m pip --disable-pip-version-check
 KEY = $(shell cat $(1) | cksum | tr ' ' '-')
 INSTALLED := $(VENV)/installed-$(call KEY,pyproject.toml constraints.txt requirements-native.txt)
 DATA_INSTALLED := $(VENV)/data-$(call KEY,requirements-data.txt)
+PEERS_INSTALLED := $(VENV)-peers/installed-$(call KEY,requirements-peers.txt)
 # Test processes at a time. A file's tests stay in one of them: many share a model that takes seconds to make.
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test check protos loadtest clean
+.PHONY: help setup demo test check protos loadtest results clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -68,6 +69,14 @@ protos: $(INSTALLED) ## write the Python bindings of protos/ into service/wire
 loadtest: $(INSTALLED) ## load test: make loadtest MODEL=name DATA=eval.npz [ARGS="--duration 60s"]
 	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo 'say which: make loadtest MODEL=name DATA=eval.npz' >&2; exit 2; }
 	$(PY) -m loadtests run --model "$(MODEL)" --data "$(DATA)" $(ARGS)
+
+$(PEERS_INSTALLED): requirements-peers.txt
+	@rm -rf $(VENV)-peers; $(PY) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.txt
+	@touch $@
+
+results: $(DATA_INSTALLED) $(PEERS_INSTALLED) ## figures of every field, and of the peers, into docs/results.md (45 minutes at most)
+	$(PY) -m loadtests.results --nncf-python $(VENV)-peers/bin/python $(ARGS)
 
 clean: ## remove what was built, cached and reported; keeps .venv and stillroom-home
 	rm -rf build dist report *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,17 +6,15 @@ import io
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests.demo import commands
-from loadtests.demo.commands import CommandFailed
+from loadtests import commands
+from loadtests.commands import CommandFailed
 from loadtests.demo.digits import FACTS_FILE
+from loadtests.local_server import serve, stop
 
 MODEL = "digits"
 SOURCE_VARIANT = "r1.fp32"
@@ -24,20 +22,6 @@ SOURCE_VARIANT = "r1.fp32"
 MARGIN = 0.02
 SPEEDUP_WANTED = 3.0
 LOAD_SECONDS = 20
-_LIVE_SECONDS = 30.0
-_STOP_SECONDS = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def source_directory(cache: Path) -> Path:
@@ -62,39 +46,6 @@ def train(cache: Path) -> Path:
         f"{facts['evaluation_rows']:,} digits that it never saw ({facts['seconds']:.0f} s of training)."
     )
     return directory
-
-
-def serve(home: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Starts the server on free ports; returns it and its address once it is live."""
-    grpc_port, http_port, metrics_port = free_ports(3)
-    arguments = ["--home", str(home), "--grpc-port", str(grpc_port)]
-    arguments += ["--http-port", str(http_port), "--metrics-port", str(metrics_port)]
-    commands.show(["stillroom", "serve", *arguments])
-    with log.open("wb") as stream:
-        server = subprocess.Popen(commands.stillroom("serve", *arguments), stdout=stream, stderr=stream)
-    deadline = time.monotonic() + _LIVE_SECONDS
-    while not commands.is_live(f"127.0.0.1:{grpc_port}"):
-        if server.poll() is not None or time.monotonic() > deadline:
-            server.kill()
-            raise CommandFailed(
-                f"the server did not start; its log is {log}:\n{log.read_text(errors='replace')[-2000:]}"
-            )
-        time.sleep(0.05)
-    print(f"live; log: {log}, metrics: http://127.0.0.1:{metrics_port}/metrics")
-    return server, f"127.0.0.1:{grpc_port}"
-
-
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """Ends the server as an operator does. Raises CommandFailed unless it ends by itself, with 0."""
-    server.send_signal(signal.SIGTERM)
-    try:
-        code = server.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        raise CommandFailed(f"the server did not stop within {_STOP_SECONDS:.0f} s") from None
-    if code:
-        raise CommandFailed(f"the server ended with exit code {code}")
-    print("The server stopped cleanly.")
 
 
 def fastest(variants: Sequence[dict[str, object]]) -> tuple[str, float]:
@@ -157,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, speedup = loop(address, source, given.report)
         except BaseException:
             server.terminate()
-            server.wait(_STOP_SECONDS)
+            server.wait()
             raise
         stop(server)
     except CommandFailed as error:

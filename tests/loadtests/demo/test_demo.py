@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from loadtests import commands
+from loadtests.commands import CommandFailed
 from loadtests.demo import __main__ as demo
-from loadtests.demo import commands
-from loadtests.demo.commands import CommandFailed
+from loadtests.local_server import free_ports
 
 
 def variant(name: str, *, times: float | None, accepted: bool = True, parent: str | None = "r1.fp32") -> dict:
@@ -38,7 +39,7 @@ def test_speedup_is_that_at_batch_1(speedup: dict | None, expected: float) -> No
 
 
 def test_free_ports_are_different_and_free() -> None:
-    ports = demo.free_ports(3)
+    ports = free_ports(3)
     assert len(set(ports)) == 3
     for port in ports:
         with socket.socket() as probe:
@@ -64,5 +65,5 @@ def test_a_failed_command_is_told() -> None:
 
 
 def test_nobody_listening_is_not_live() -> None:
-    (port,) = demo.free_ports(1)
+    (port,) = free_ports(1)
     assert not commands.is_live(f"127.0.0.1:{port}")

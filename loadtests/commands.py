@@ -1,4 +1,4 @@
-"""The commands that the demo runs, shown as a user would type them."""
+"""The commands that the demo and the results run, shown as a user would type them."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from service.errors import ServiceError
 
 
 class CommandFailed(RuntimeError):
-    """A step of the demo did not go as it should."""
+    """A command did not do what it should."""
 
 
 def stillroom(*arguments: str) -> list[str]:
