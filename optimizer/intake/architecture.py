@@ -5,6 +5,7 @@ weight shapes differ from those that the config gives: enough to build the netwo
 the weights strictly.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,11 +18,14 @@ from torch import nn
 
 from optimizer.artifact.inspected import Kind
 from optimizer.artifact.signature import TensorSpec
-from optimizer.intake.hf import build
+from optimizer.errors import InvalidCheckpoint
+from optimizer.intake.hf import LIBRARY_ERRORS, build
 from optimizer.intake.stages import TorchModel
 
 _RECORD = "architecture.json"
 _WEIGHTS = "model.safetensors"
+# What a config says of the classes.
+_CLASSES = ("id2label", "label2id", "num_labels")
 
 # What an attribute may be: sizes, and tuples of sizes (a normalisation's shape).
 Size = int | tuple[int, ...]
@@ -70,6 +74,26 @@ def load(directory: Path) -> TorchModel:
     resize(network, record.changes)
     network.load_state_dict(load_file(directory / _WEIGHTS), strict=True)
     return TorchModel(network.eval(), record.config, record.inputs, record.limits)
+
+
+def resized(model: TorchModel) -> bool:
+    """Whether passes have changed the network, so that its config no longer describes it."""
+    return bool(changes(build(model.config, _kind_of(model)), model.network))
+
+
+def of_another_config(model: TorchModel, differences: Mapping[str, Any]) -> TorchModel:
+    """A network with fresh weights for the same task; of another `model_type`, only the classes are taken over.
+
+    Raises InvalidCheckpoint for a config that the library does not accept.
+    """
+    another = differences.get("model_type", model.config.get("model_type")) != model.config.get("model_type")
+    base = {key: value for key, value in model.config.items() if not another or key in _CLASSES}
+    config = base | dict(differences)
+    try:
+        network = build(config, _kind_of(model))
+    except LIBRARY_ERRORS as error:
+        raise InvalidCheckpoint(f"the config makes no network: {str(error).splitlines()[0][:300]}") from error
+    return dataclasses.replace(model, network=network, config=config)
 
 
 def changes(plain: nn.Module, changed: nn.Module) -> dict[str, ModuleChange]:

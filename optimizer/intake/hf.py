@@ -29,7 +29,7 @@ _ATTENTION = "eager"
 _REFUSED = ("auto_map", "custom_pipelines", "quantization_config", "compression_config")
 
 # What the library raises for configs and weights that contradict themselves or each other.
-_LIBRARY_ERRORS = (
+LIBRARY_ERRORS = (
     OSError, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError,
     ZeroDivisionError, StrictDataclassError, SafetensorError,
 )  # fmt: skip
@@ -82,7 +82,7 @@ def _parse(config: Mapping[str, Any], kind: Kind) -> tuple[Any, Any]:
     values.pop("dtype", None)
     try:
         parsed = transformers.AutoConfig.for_model(model_type, **values)
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         raise InvalidCheckpoint(f"config.json does not describe a {model_type!r} model: {_short(error)}") from error
     parsed.problem_type = "single_label_classification"
     parsed.return_dict = True
@@ -102,7 +102,7 @@ def _with_weights(family: Any, parsed: Any, directory: str) -> torch.nn.Module:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         reason = _short(error).replace(directory, "the checkpoint")
         raise InvalidCheckpoint(f"config.json and the weights do not make a model: {reason}") from error
     problems = [

@@ -16,6 +16,7 @@ from optimizer.recipe.prune import PruneStructured
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.recipe import AnyPass
+from optimizer.recipe.student import Student
 
 Model = TorchModel | OnnxModel
 
@@ -27,6 +28,10 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import prune
 
             return prune.run(config, _torch(model, config), context)
+        case Student():
+            from optimizer.passes import student
+
+            return student.run(config, _torch(model, config), context)
         case Distill():
             from optimizer.passes import distill
 

@@ -16,9 +16,10 @@ from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
+from optimizer.recipe.student import Student
 
 AnyPass = Annotated[
-    PruneStructured | Distill | QuantizeAware | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
+    PruneStructured | Student | Distill | QuantizeAware | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
     Field(discriminator="use"),
 ]
 

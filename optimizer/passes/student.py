@@ -1,0 +1,115 @@
+"""Makes a smaller network of the checkpoint's: fewer layers, or another config, with the weights that fit."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from optimizer.errors import InvalidCheckpoint, InvalidRecipe, NotApplicable
+from optimizer.intake import architecture
+from optimizer.intake.predictor import predictor_of, tensors_of
+from optimizer.intake.stages import TorchModel
+from optimizer.passes.context import Context
+from optimizer.recipe.student import Student
+
+# What configs call the number of layers.
+_LAYERS = "num_hidden_layers"
+# Rows that show whether teacher and student answer alike.
+_ROWS = 2
+
+
+def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
+    """Builds the student; `model` stays as it is.
+
+    Raises InvalidRecipe for a config that makes no network or one that answers something else, NotApplicable when the
+    student would be no smaller or the network's layers cannot be counted.
+    """
+    if architecture.resized(model):
+        raise InvalidRecipe("`student` must come before passes that prune: a pruned network has no config to change")
+    wanted = dict(config.config)
+    kept: tuple[int, ...] | None = None
+    if config.layers is not None:
+        count = _count(model.network)
+        kept = _kept(count, config.layers)
+        wanted = {_layers_key(model.network): len(kept)} | wanted
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        try:
+            student = architecture.of_another_config(model, wanted)
+        except InvalidCheckpoint as error:
+            raise InvalidRecipe(f"the student's config does not do: {error}") from error
+    copied = copy_weights(model.network, student.network, kept)
+    _require_alike(model, student, context)
+    before, after = model.parameters, student.parameters
+    if after >= before:
+        raise NotApplicable(f"the student would have {after} weights, and the checkpoint has {before}")
+    if kept is not None:
+        context.notes.append(f"keeps layers {', '.join(str(index + 1) for index in kept)} of {count}")
+    context.notes.append(f"parameters {before / 1e6:.3g} M -> {after / 1e6:.3g} M")
+    context.notes.append(f"{copied} of {len(student.network.state_dict())} tensors start from the checkpoint's")
+    return student
+
+
+def copy_weights(teacher: nn.Module, student: nn.Module, kept: tuple[int, ...] | None) -> int:
+    """Gives the student every tensor of the teacher that has the same name and shape; returns how many.
+
+    `kept` are the teacher's layers that the student's stack consists of, in order.
+    """
+    theirs = teacher.state_dict()
+    stack = _stack(teacher, student) if kept is not None else None
+    copied = 0
+    for name, tensor in student.state_dict().items():
+        other = theirs.get(_renamed(name, stack, kept))
+        if other is not None and other.shape == tensor.shape:
+            tensor.copy_(other)
+            copied += 1
+    return copied
+
+
+def _renamed(name: str, stack: str | None, kept: tuple[int, ...] | None) -> str:
+    """The teacher's name of a student's tensor."""
+    if stack is None or kept is None or not name.startswith(f"{stack}."):
+        return name
+    index, _, rest = name[len(stack) + 1 :].partition(".")
+    return f"{stack}.{kept[int(index)]}.{rest}"
+
+
+def _stack(teacher: nn.Module, student: nn.Module) -> str:
+    """Path of the list of modules that is shorter in the student."""
+    theirs = {name: len(module) for name, module in teacher.named_modules() if isinstance(module, nn.ModuleList)}
+    for name, module in student.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) < theirs.get(name, 0):
+            return str(name)
+    raise NotApplicable("the network's config counts its layers, but no stack of modules became shorter with it")
+
+
+def _kept(count: int, layers: int | str) -> tuple[int, ...]:
+    wanted = max(1, count // 2) if layers == "half" else int(layers)
+    if wanted >= count:
+        raise NotApplicable(f"the network has {count} layers, so a student of {wanted} would be no smaller")
+    return tuple(position * count // wanted for position in range(wanted))
+
+
+def _count(network: nn.Module) -> int:
+    count = getattr(getattr(network, "config", None), _LAYERS, None)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise NotApplicable("the network's config does not count its layers; give the student a `config` instead")
+    return count
+
+
+def _layers_key(network: Any) -> str:
+    """What this architecture's config.json calls the number of layers ("n_layer")."""
+    names: dict[str, str] = type(network.config).attribute_map
+    return names.get(_LAYERS, _LAYERS)
+
+
+def _require_alike(model: TorchModel, student: TorchModel, context: Context) -> None:
+    rows = tuple(tensor[:_ROWS] for tensor in tensors_of(context.splits.calibration, model.inputs))
+    wanted, found = (_shape(one, rows) for one in (model, student))
+    if wanted != found:
+        raise InvalidRecipe(f"the student answers {found} where the checkpoint answers {wanted}; see its `config`")
+
+
+def _shape(model: TorchModel, rows: tuple[Tensor, ...]) -> list[int]:
+    with torch.inference_mode():
+        return list(predictor_of(model).eval()(*rows).shape)

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from optimizer.errors import InvalidRecipe, NotApplicable
+from optimizer.intake import architecture
+from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
+from optimizer.passes import prune, student
+from optimizer.recipe.prune import PruneStructured
+from optimizer.recipe.student import Student
+
+
+def test_student_of_half_the_layers_starts_from_those_that_it_keeps(bert, context):
+    given, teacher = context(bert), bert.load()
+    small = student.run(Student(layers="half"), teacher, given)
+    mine, theirs = small.network.state_dict(), teacher.network.state_dict()
+    assert set(mine) == {name for name in theirs if ".layer.1." not in name}
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+    assert given.notes[0] == "keeps layers 1 of 2"
+    assert f"{len(mine)} of {len(mine)} tensors" in given.notes[2]
+
+
+def test_kept_layers_are_spread_over_the_stack(bert, context):
+    deep = architecture.of_another_config(bert.load(), {"num_hidden_layers": 5})
+    given = context(bert)
+    small = student.run(Student(layers=2), deep, given)
+    mine, theirs = small.network.bert.encoder.layer, deep.network.bert.encoder.layer
+    assert given.notes[0] == "keeps layers 1, 3 of 5"
+    for index, kept in enumerate((0, 2)):
+        assert torch.equal(mine[index].output.dense.weight, theirs[kept].output.dense.weight)
+
+
+def test_student_of_another_config_takes_what_fits(resnet, context, tmp_path):
+    given, teacher = context(resnet), resnet.load()
+    small = student.run(Student(config={"depths": [1, 1], "hidden_sizes": [32, 32]}), teacher, given)
+    mine, theirs = small.network.state_dict(), teacher.network.state_dict()
+    assert torch.equal(
+        mine["resnet.embedder.embedder.convolution.weight"], theirs["resnet.embedder.embedder.convolution.weight"]
+    )
+    assert mine["classifier.1.weight"].shape == (4, 32)
+    assert small.parameters < teacher.parameters
+    architecture.save(small, tmp_path)
+    inputs = tensors_of(given.splits.selection, small.inputs)
+    again = answers_of(predictor_of(architecture.load(tmp_path)), inputs)
+    assert torch.equal(again, answers_of(predictor_of(small), inputs))
+
+
+def test_same_seed_gives_the_same_student(resnet, context):
+    recipe = Student(config={"hidden_sizes": [16, 32]})
+    first, second = (student.run(recipe, resnet.load(), context(resnet)).network.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "says"),
+    [
+        (Student(layers=2), NotApplicable, "would be no smaller"),
+        (Student(config={"intermediate_size": 128}), NotApplicable, "would have"),
+        (Student(config={"num_labels": 3, "num_hidden_layers": 1}), InvalidRecipe, "answers"),
+        (Student(config={"num_attention_heads": 5}), InvalidRecipe, "does not do"),
+        (Student(config={"auto_map": {"AutoModel": "evil.Model"}}), InvalidRecipe, "auto_map"),
+    ],
+)
+def test_student_that_makes_no_sense_is_refused(bert, context, recipe, error, says):
+    with pytest.raises(error, match=says):
+        student.run(recipe, bert.load(), context(bert))
+
+
+def test_pruned_network_cannot_become_a_student(resnet, context):
+    pruned = prune.run(PruneStructured(ratio=0.5), resnet.load(), context(resnet))
+    with pytest.raises(InvalidRecipe, match="must come before"):
+        student.run(Student(config={"depths": [1, 1]}), pruned, context(resnet))
+
+
+@pytest.mark.parametrize("values", [{}, {"layers": 0}, {"layers": "most"}])
+def test_config_says_what_is_smaller(values):
+    with pytest.raises(ValidationError):
+        Student(**values)
