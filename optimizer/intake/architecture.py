@@ -1,13 +1,13 @@
-"""Keeps a torch model as config.json, safetensors and a record of what passes changed in its shape; never a pickle.
+"""Keeps a torch model as safetensors and a record of what passes changed in it; never a pickle.
 
-Pruning leaves a network that its config no longer describes. The record says, module by module, which attributes and
-weight shapes differ from those that the config gives: enough to build the network from the config, resize it, and load
-the weights strictly.
+A network that passes have changed is no longer what the checkpoint's files describe. The record holds the structural
+edits in their order, and, module by module, which attributes and weight shapes differ once they are done: enough to
+open the checkpoint again (whatever its format), edit and resize its network, and load the weights strictly.
 """
 
-import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,13 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from optimizer.artifact.inspected import Kind
 from optimizer.artifact.signature import TensorSpec
-from optimizer.errors import InvalidCheckpoint
-from optimizer.intake.hf import LIBRARY_ERRORS, build
-from optimizer.intake.stages import TorchModel
+from optimizer.intake.editing import apply
+from optimizer.intake.edits import AnotherConfig, Edit
+from optimizer.intake.stages import Calling, TorchModel
 
 _RECORD = "architecture.json"
 _WEIGHTS = "model.safetensors"
-# What a config says of the classes.
-_CLASSES = ("id2label", "label2id", "num_labels")
 
 # What an attribute may be: sizes, and tuples of sizes (a normalisation's shape).
 Size = int | tuple[int, ...]
@@ -41,25 +38,33 @@ class ModuleChange(BaseModel):
     shapes: dict[str, tuple[int, ...]] = {}
 
 
+# Opens the checkpoint anew, as its owner trained it.
+Source = Callable[[], TorchModel]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind
     config: dict[str, Any]
     inputs: tuple[TensorSpec, ...]
     limits: dict[str, int]
+    output: str
+    calling: Calling
+    edits: tuple[Edit, ...]
+    # What differs from the source after the edits, by module.
     changes: dict[str, ModuleChange]
 
 
-def save(model: TorchModel, directory: Path) -> None:
-    """Writes the model into an existing directory."""
-    kind = _kind_of(model)
+def save(model: TorchModel, directory: Path, source: Source) -> None:
+    """Writes the model into an existing directory; `source` is the checkpoint that it came from."""
     record = _Record(
-        kind=kind,
         config=dict(model.config),
         inputs=model.inputs,
         limits=dict(model.limits),
-        changes=changes(build(model.config, kind), model.network),
+        output=model.output,
+        calling=model.calling,
+        edits=model.edits,
+        changes=changes(_edited(model, source).network, model.network),
     )
     # Cloned: safetensors refuses tensors that share memory, as tied weights do.
     weights = {name: tensor.detach().contiguous().clone() for name, tensor in model.network.state_dict().items()}
@@ -67,33 +72,33 @@ def save(model: TorchModel, directory: Path) -> None:
     (directory / _RECORD).write_text(record.model_dump_json(indent=1))
 
 
-def load(directory: Path) -> TorchModel:
+def load(directory: Path, source: Source) -> TorchModel:
     """Reads what `save` wrote; every weight, buffer and attribute is as it was."""
     record = _Record.model_validate(json.loads((directory / _RECORD).read_text()))
-    network = build(record.config, record.kind)
-    resize(network, record.changes)
-    network.load_state_dict(load_file(directory / _WEIGHTS), strict=True)
-    return TorchModel(network.eval(), record.config, record.inputs, record.limits)
+    described = TorchModel(
+        nn.Identity(), record.config, record.inputs, record.limits, record.output, record.calling, record.edits
+    )
+    model = _edited(described, source)
+    resize(model.network, record.changes)
+    model.network.load_state_dict(load_file(directory / _WEIGHTS), strict=True)
+    model.network.eval()
+    return model
 
 
-def resized(model: TorchModel) -> bool:
+def _edited(model: TorchModel, source: Source) -> TorchModel:
+    """`model` with another network: the checkpoint's, with the model's edits done to it; the weights mean nothing."""
+    first = model.edits[0] if model.edits else None
+    network = nn.Identity() if isinstance(first, AnotherConfig) else source().network
+    edited = replace(model, network=network, edits=())
+    for edit in model.edits:
+        edited = apply(edited, edit)
+    return edited
+
+
+def resized(model: TorchModel, source: Source) -> bool:
     """Whether passes have changed the network, so that its config no longer describes it."""
-    return bool(changes(build(model.config, _kind_of(model)), model.network))
-
-
-def of_another_config(model: TorchModel, differences: Mapping[str, Any]) -> TorchModel:
-    """A network with fresh weights for the same task; of another `model_type`, only the classes are taken over.
-
-    Raises InvalidCheckpoint for a config that the library does not accept.
-    """
-    another = differences.get("model_type", model.config.get("model_type")) != model.config.get("model_type")
-    base = {key: value for key, value in model.config.items() if not another or key in _CLASSES}
-    config = base | dict(differences)
-    try:
-        network = build(config, _kind_of(model))
-    except LIBRARY_ERRORS as error:
-        raise InvalidCheckpoint(f"the config makes no network: {str(error).splitlines()[0][:300]}") from error
-    return dataclasses.replace(model, network=network, config=config)
+    described = all(isinstance(edit, AnotherConfig) for edit in model.edits)
+    return not described or bool(changes(_edited(model, source).network, model.network))
 
 
 def changes(plain: nn.Module, changed: nn.Module) -> dict[str, ModuleChange]:
@@ -113,8 +118,12 @@ def changes(plain: nn.Module, changed: nn.Module) -> dict[str, ModuleChange]:
 
 
 def resize(network: nn.Module, record: Mapping[str, ModuleChange]) -> None:
-    """Gives the modules the recorded attributes and shapes; the resized weights are zeros until they are loaded."""
+    """Gives the modules the recorded attributes and shapes; the resized weights are zeros until they are loaded.
+
+    Modules that shared a weight still share it.
+    """
     modules = dict(network.named_modules())
+    resized: dict[tuple[nn.Parameter, tuple[int, ...]], nn.Parameter] = {}
     for name, change in record.items():
         module = modules[name]
         for key, value in change.attributes.items():
@@ -123,9 +132,8 @@ def resize(network: nn.Module, record: Mapping[str, ModuleChange]) -> None:
             old = _tensors(module)[key]
             new = torch.zeros(shape, dtype=old.dtype)
             if isinstance(old, nn.Parameter):
-                setattr(module, key, nn.Parameter(new, requires_grad=old.requires_grad))
-            else:
-                setattr(module, key, new)
+                new = resized.setdefault((old, shape), nn.Parameter(new, requires_grad=old.requires_grad))
+            setattr(module, key, new)
 
 
 def _sizes(module: nn.Module) -> dict[str, Size]:
@@ -142,7 +150,3 @@ def _is_size(value: object) -> bool:
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-
-
-def _kind_of(model: TorchModel) -> Kind:
-    return "image" if any(spec.name == "pixel_values" for spec in model.inputs) else "text"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.signature import Signature, TensorSpec
+from optimizer.intake.edits import Edit
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,8 @@ class TorchModel:
     # LOGITS or EMBEDDING.
     output: str = LOGITS
     calling: Calling = "keywords"
+    # What passes did to the structure of the checkpoint's network, in order (`optimizer.intake.editing`).
+    edits: tuple[Edit, ...] = ()
 
     @property
     def parameters(self) -> int:

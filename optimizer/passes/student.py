@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from optimizer.errors import InvalidCheckpoint, InvalidRecipe, NotApplicable
-from optimizer.intake import architecture
+from optimizer.intake import architecture, editing
 from optimizer.intake.predictor import predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
@@ -24,7 +24,7 @@ def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
     Raises InvalidRecipe for a config that makes no network or one that answers something else, NotApplicable when the
     student would be no smaller or the network's layers cannot be counted.
     """
-    if architecture.resized(model):
+    if architecture.resized(model, context.references.source):
         raise InvalidRecipe("`student` must come before passes that prune: a pruned network has no config to change")
     wanted = dict(config.config)
     kept: tuple[int, ...] | None = None
@@ -35,7 +35,7 @@ def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.seed)
         try:
-            student = architecture.of_another_config(model, wanted)
+            student = editing.of_another_config(model, wanted)
         except InvalidCheckpoint as error:
             raise InvalidRecipe(f"the student's config does not do: {error}") from error
     copied = copy_weights(model.network, student.network, kept)

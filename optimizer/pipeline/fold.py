@@ -45,6 +45,12 @@ class Bench:
     emit: Emit
     clock: Callable[[], float] = time.monotonic
 
+    def source(self) -> TorchModel:
+        """The checkpoint as its owner trained it, opened anew. Raises UnsupportedModel for an ONNX checkpoint."""
+        if self.inputs.stage is Stage.ONNX:
+            raise UnsupportedModel("an ONNX checkpoint cannot teach; push the Hugging Face directory instead")
+        return open_torch(self.inputs)
+
     @property
     def key_inputs(self) -> KeyInputs:
         """What the cache keys of steps depend on."""
@@ -74,7 +80,7 @@ def fold(recipe: Recipe, bench: Bench, meter: Meter) -> tuple[Model, tuple[StepR
     if found is None:
         model = open_checkpoint(bench.inputs, bench.spec, bench.spec.scratch / "checkpoint")
     else:
-        model = read_model(found, steps[done - 1].produces)
+        model = read_model(found, steps[done - 1].produces, bench.source)
     for index in range(done, len(steps)):
         config = steps[index]
         bench.emit(StepStarted(step=config.use, index=index, of=len(steps)))
@@ -94,7 +100,7 @@ def fold(recipe: Recipe, bench: Bench, meter: Meter) -> tuple[Model, tuple[StepR
             tables=tuple(context.tables),
         )
         records = (*records, record)
-        model = store.finish(keys[index], model, records)
+        model = store.finish(keys[index], model, records, bench.source)
         meter.report(index, 1.0)
         bench.emit(StepFinished(step=config.use, key=keys[index], seconds=record.seconds))
     return model, records
@@ -104,15 +110,10 @@ def context_of(bench: Bench, directory: Path, report: Callable[..., None], key: 
     """What a pass is given; `key` names its place to resume from."""
     spec, inputs = bench.spec, bench.inputs
 
-    def source() -> TorchModel:
-        if inputs.stage is Stage.ONNX:
-            raise UnsupportedModel("an ONNX checkpoint cannot teach; push the Hugging Face directory instead")
-        return open_torch(inputs)
-
     return Context(
         task=spec.task,
         splits=inputs.for_passes(),
-        references=References(source),
+        references=References(bench.source),
         hardware=bench.hardware,
         session=spec.session,
         seed=spec.seed,

@@ -7,14 +7,14 @@ steps/<key>/model.safetensors and architecture.json  after a torch pass
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from optimizer.artifact.manifest import MODEL_FILE, StepRecord
 from optimizer.artifact.signature import Signature
-from optimizer.intake.stages import OnnxModel
+from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes.table import Model
 from optimizer.recipe.base import Stage
 
@@ -49,15 +49,20 @@ class StepStore:
         partial.mkdir(parents=True)
         return partial
 
-    def finish(self, key: str, model: Model, records: tuple[StepRecord, ...]) -> Model:
-        """Keeps a step, all or nothing; returns the model where it now lies."""
+    def finish(
+        self, key: str, model: Model, records: tuple[StepRecord, ...], source: Callable[[], TorchModel]
+    ) -> Model:
+        """Keeps a step, all or nothing; returns the model where it now lies.
+
+        `source` opens the checkpoint anew: a torch model is kept as what was changed in it.
+        """
         partial, final = self._directory / f"{key}.partial", self._directory / key
         if isinstance(model, OnnxModel):
             (partial / _SIGNATURE).write_text(model.signature.model_dump_json())
         else:
             from optimizer.intake import architecture
 
-            architecture.save(model, partial)
+            architecture.save(model, partial, source)
         (partial / _RECORDS).write_bytes(_RECORD_LIST.dump_json(records))
         for file in partial.iterdir():
             _flush(file)
@@ -71,13 +76,13 @@ def read_records(directory: Path) -> tuple[StepRecord, ...]:
     return _RECORD_LIST.validate_json((directory / _RECORDS).read_bytes())
 
 
-def read_model(directory: Path, stage: Stage) -> Model:
-    """The model that a finished step left."""
+def read_model(directory: Path, stage: Stage, source: Callable[[], TorchModel]) -> Model:
+    """The model that a finished step left; `source` opens the checkpoint anew."""
     if stage is Stage.ONNX:
         return OnnxModel(directory / MODEL_FILE, Signature.model_validate_json((directory / _SIGNATURE).read_bytes()))
     from optimizer.intake import architecture
 
-    return architecture.load(directory)
+    return architecture.load(directory, source)
 
 
 def _flush(path: Path) -> None:

@@ -28,15 +28,15 @@ def _assert_equal(one, other, sample):
 
 def test_untouched_network_comes_back_exactly(sample, tmp_path):
     model = sample.load()
-    architecture.save(model, tmp_path)
-    _assert_equal(model, architecture.load(tmp_path), sample)
+    architecture.save(model, tmp_path, sample.load)
+    _assert_equal(model, architecture.load(tmp_path, sample.load), sample)
     assert json.loads((tmp_path / "architecture.json").read_text())["changes"] == {}
 
 
 def test_pruned_network_comes_back_exactly(sample, tmp_path, context):
     model = prune.run(PruneStructured(ratio=0.5), sample.load(), context(sample))
-    architecture.save(model, tmp_path)
-    again = architecture.load(tmp_path)
+    architecture.save(model, tmp_path, sample.load)
+    again = architecture.load(tmp_path, sample.load)
     _assert_equal(model, again, sample)
     assert again.parameters < sample.load().parameters
     for name, module in model.network.named_modules():
@@ -56,12 +56,12 @@ def test_network_pruned_twice_comes_back_exactly(sample, tmp_path, context):
     (tmp_path / "once").mkdir()
     (tmp_path / "twice").mkdir()
     once = prune.run(PruneStructured(ratio=0.25), sample.load(), context(sample))
-    architecture.save(once, tmp_path / "once")
-    twice = prune.run(PruneStructured(ratio=0.5), architecture.load(tmp_path / "once"), context(sample))
-    architecture.save(twice, tmp_path / "twice")
-    _assert_equal(twice, architecture.load(tmp_path / "twice"), sample)
+    architecture.save(once, tmp_path / "once", sample.load)
+    twice = prune.run(PruneStructured(ratio=0.5), architecture.load(tmp_path / "once", sample.load), context(sample))
+    architecture.save(twice, tmp_path / "twice", sample.load)
+    _assert_equal(twice, architecture.load(tmp_path / "twice", sample.load), sample)
 
 
 def test_what_is_kept_is_json_and_safetensors(sample, tmp_path):
-    architecture.save(sample.load(), tmp_path)
+    architecture.save(sample.load(), tmp_path, sample.load)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["architecture.json", "model.safetensors"]

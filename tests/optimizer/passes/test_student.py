@@ -3,7 +3,7 @@ import torch
 from pydantic import ValidationError
 
 from optimizer.errors import InvalidRecipe, NotApplicable
-from optimizer.intake import architecture
+from optimizer.intake import architecture, editing
 from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.passes import prune, student
 from optimizer.recipe.prune import PruneStructured
@@ -21,7 +21,7 @@ def test_student_of_half_the_layers_starts_from_those_that_it_keeps(bert, contex
 
 
 def test_kept_layers_are_spread_over_the_stack(bert, context):
-    deep = architecture.of_another_config(bert.load(), {"num_hidden_layers": 5})
+    deep = editing.of_another_config(bert.load(), {"num_hidden_layers": 5})
     given = context(bert)
     small = student.run(Student(layers=2), deep, given)
     mine, theirs = small.network.bert.encoder.layer, deep.network.bert.encoder.layer
@@ -39,9 +39,9 @@ def test_student_of_another_config_takes_what_fits(resnet, context, tmp_path):
     )
     assert mine["classifier.1.weight"].shape == (4, 32)
     assert small.parameters < teacher.parameters
-    architecture.save(small, tmp_path)
+    architecture.save(small, tmp_path, resnet.load)
     inputs = tensors_of(given.splits.selection, small.inputs)
-    again = answers_of(predictor_of(architecture.load(tmp_path)), inputs)
+    again = answers_of(predictor_of(architecture.load(tmp_path, resnet.load)), inputs)
     assert torch.equal(again, answers_of(predictor_of(small), inputs))
 
 
