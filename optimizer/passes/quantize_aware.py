@@ -11,13 +11,15 @@ from optimizer.intake.predictor import Predictor, answers_of, predictor_of, tens
 from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes import export, parity
 from optimizer.passes.context import Context
-from optimizer.passes.distill import default_learning_rate
 from optimizer.passes.integer_graph import round_biases
 from optimizer.passes.integer_program import RoundingPredictor, converted, prepared, quiet
 from optimizer.passes.integer_types import IntegerTypes, choose, integer_weights
+from optimizer.passes.training import default_learning_rate
 from optimizer.recipe.quantize_aware import QuantizeAware
-from optimizer.train.loop import Selection, Settings, fit
+from optimizer.train.loop import fit
 from optimizer.train.losses import distillation
+from optimizer.train.selection import Selection
+from optimizer.train.settings import Settings
 
 # Where a sum lies between two integers, kernels and torch may round it to either; a step of 1/255 of the range.
 _TOLERANCE = 0.05
@@ -86,7 +88,7 @@ def _train(config: QuantizeAware, rounding: RoundingPredictor, model: TorchModel
     objective = distillation(soft, labels, config.alpha, config.temperature)
     result = fit(rounding, inputs, objective, Selection(chosen, truth), settings, told)
     of = "the teacher's answers" if selection.labels is None else "the selection rows"
-    context.notes.append(f"{result.accuracy:.2%} of {of} right after epoch {result.best_epoch} of {result.epochs}")
+    context.notes.append(result.summary(of))
 
 
 def _proved(program: Predictor, model: TorchModel, exported: OnnxModel, context: Context) -> str:

@@ -10,6 +10,7 @@ from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes.context import Context
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
+from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
@@ -40,6 +41,10 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import quantize_aware
 
             return quantize_aware.run(config, _torch(model, config), context)
+        case Finetune():
+            from optimizer.passes import finetune
+
+            return finetune.run(config, _torch(model, config), context)
         case Export():
             from optimizer.passes import export
 

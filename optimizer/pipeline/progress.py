@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from optimizer.recipe.trial import Event, Progress
 
 # Expected shares of a trial's time. Only the proportions count; they need not be right to be useful.
-_WEIGHTS = {"distill": 12.0, "export": 5.0, "quantize_static": 2.0}
+_WEIGHTS = {"distill": 12.0, "finetune": 12.0, "export": 5.0, "quantize_static": 2.0}
 _MEASURING = 4.0
 MEASURE = "measure"
 

@@ -5,9 +5,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from optimizer.recipe.base import Dependency, Domain, PassConfig, Stage
+from optimizer.recipe.training import Training
 
 
-class Distill(PassConfig):
+class Distill(Training, PassConfig):
     """Trains on alpha * CE(labels) + (1 - alpha) * T^2 * KL(teacher, student) (Hinton et al., 2015).
 
     Without labels (task "agreement") alpha is taken as 0. With `alpha: 1` it is plain fine-tuning.
@@ -22,9 +23,3 @@ class Distill(PassConfig):
     use: Literal["distill"] = "distill"
     temperature: float = Field(default=2.0, gt=0)
     alpha: float = Field(default=0.1, ge=0, le=1)
-    epochs: float = Field(default=4.0, gt=0, le=1000)
-    # None: chosen for the kind of model (1e-3 convolutional, 5e-5 x width-free for encoders).
-    learning_rate: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    warmup_share: float = Field(default=0.1, ge=0, lt=1)

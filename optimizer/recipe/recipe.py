@@ -11,6 +11,7 @@ from optimizer.errors import InvalidRecipe
 from optimizer.recipe.base import PassConfig, Stage
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
+from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
@@ -19,7 +20,16 @@ from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.student import Student
 
 AnyPass = Annotated[
-    PruneStructured | Student | Distill | QuantizeAware | Export | Fuse | Fp16 | QuantizeDynamic | QuantizeStatic,
+    PruneStructured
+    | Student
+    | Distill
+    | Finetune
+    | QuantizeAware
+    | Export
+    | Fuse
+    | Fp16
+    | QuantizeDynamic
+    | QuantizeStatic,
     Field(discriminator="use"),
 ]
 

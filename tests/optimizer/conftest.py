@@ -28,8 +28,10 @@ from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
 from optimizer.passes import export
 from optimizer.passes.context import Context, References, Splits
 from optimizer.recipe.export import Export
-from optimizer.train.loop import Selection, Settings, fit
+from optimizer.train.loop import fit
 from optimizer.train.losses import cross_entropy
+from optimizer.train.selection import Selection
+from optimizer.train.settings import Settings
 
 _CLASSES = 4
 
@@ -102,7 +104,7 @@ def _trained(
         settings = Settings(epochs, rate, 32, 0.01, 0.1, seed=0, threads=1)
         some = Selection(tuple(tensor[:100] for tensor in inputs), labels[:100])
         done = fit(predictor_of(model), inputs, cross_entropy(labels), some, settings, lambda *_: None)
-        assert done.accuracy > 0.9
+        assert done.score > 0.9
         network.load_state_dict(model.network.state_dict())
         network.save_pretrained(root / "checkpoint")
     return sample

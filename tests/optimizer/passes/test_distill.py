@@ -5,7 +5,7 @@ import torch
 
 from optimizer.errors import PassFailed
 from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
-from optimizer.passes import distill, prune
+from optimizer.passes import distill, prune, training
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.prune import PruneStructured
 
@@ -62,6 +62,6 @@ def test_distill_gives_up_with_a_clear_sentence_when_training_diverges(resnet, c
 
 
 def test_default_learning_rate_follows_the_kind_of_network(resnet, bert):
-    assert distill.default_learning_rate(resnet.load()) == 1e-3
+    assert training.default_learning_rate(resnet.load()) == 1e-3
     # 5e-5 at width 768; this one has width 32.
-    assert distill.default_learning_rate(bert.load()) == pytest.approx(1e-3)
+    assert training.default_learning_rate(bert.load()) == pytest.approx(1e-3)
