@@ -9,7 +9,7 @@ from optimizer.artifact.manifest import Hardware, Table
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.task import Task
-from optimizer.intake.stages import TorchModel
+from optimizer.intake.stages import OnnxModel, TorchModel
 
 
 class Report(Protocol):
@@ -40,6 +40,8 @@ class References:
 
     # The checkpoint as its owner trained it; every call opens it anew. Raises UnsupportedModel for an ONNX checkpoint.
     source: Callable[[], TorchModel]
+    # An ONNX checkpoint's graph; None for a checkpoint of another format.
+    graph: Callable[[], OnnxModel] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,22 @@
 """Quantisation-aware training: weights and activations are rounded while the network learns, then it is exported."""
 
+import dataclasses
 import statistics
-
-import torch
 
 from optimizer.artifact.graph_signature import signature_of
 from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import save
-from optimizer.intake.predictor import Predictor, answers_of, predictor_of, tensors_of
+from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
 from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes import export, parity
 from optimizer.passes.context import Context
 from optimizer.passes.integer_graph import round_biases
 from optimizer.passes.integer_program import RoundingPredictor, converted, prepared, quiet
 from optimizer.passes.integer_types import IntegerTypes, choose, integer_weights
-from optimizer.passes.training import default_learning_rate
+from optimizer.passes.teaching import Lesson
+from optimizer.passes.training import train
 from optimizer.recipe.quantize_aware import QuantizeAware
-from optimizer.train.loop import fit
-from optimizer.train.losses import distillation
-from optimizer.train.selection import Selection
-from optimizer.train.settings import Settings
+from optimizer.train.hooks import Hook
 
 # Where a sum lies between two integers, kernels and torch may round it to either; a step of 1/255 of the range.
 _TOLERANCE = 0.05
@@ -39,7 +36,17 @@ def run(config: QuantizeAware, model: TorchModel, context: Context) -> OnnxModel
     rounding = prepared(predictor_of(model), traced, export.free_axes(model), types)
     rounding.observe(tensors_of(calibration, model.inputs))
     context.report(_PREPARED, message="training")
-    _train(config, rounding, model, context)
+    with Lesson(config, rounding, model, context) as lesson:
+        train(
+            config,
+            model,
+            lesson.objective,
+            _on_the_cpu(context),
+            selection=lesson.selection,
+            predictor=rounding,
+            hooks=(_Freeze(rounding, config.freeze_share),),
+            shares=(_PREPARED, _TRAINED),
+        )
     program = converted(rounding)
     context.report(_TRAINED, message="exporting")
     with quiet():
@@ -62,33 +69,22 @@ def _types(config: QuantizeAware, context: Context) -> IntegerTypes:
     return choose("u8s8_reduced", context.hardware, context.session.target) if types.name == "u8u8" else types
 
 
-def _train(config: QuantizeAware, rounding: RoundingPredictor, model: TorchModel, context: Context) -> None:
-    train, selection = context.splits.train, context.splits.selection
-    inputs, chosen = tensors_of(train, model.inputs), tensors_of(selection, model.inputs)
-    teacher = predictor_of(context.references.source())
-    soft = answers_of(teacher, inputs)
-    truth = answers_of(teacher, chosen).argmax(-1) if selection.labels is None else torch.from_numpy(selection.labels)
-    labels = None if train.labels is None else torch.from_numpy(train.labels)
-    settings = Settings(
-        epochs=config.epochs,
-        learning_rate=config.learning_rate or default_learning_rate(model),
-        batch_size=config.batch_size,
-        weight_decay=config.weight_decay,
-        warmup_share=config.warmup_share,
-        seed=context.seed,
-        threads=context.threads,
-    )
+def _on_the_cpu(context: Context) -> Context:
+    """An exported program names the device that it was traced on, and trains there."""
+    return dataclasses.replace(context, session=context.session.model_copy(update={"target": "cpu"}))
 
-    def told(share: float, loss: float, eta: float) -> None:
-        if share >= config.freeze_share:
-            rounding.freeze()
-        done = _PREPARED + (_TRAINED - _PREPARED) * share
-        context.report(done, loss=loss, eta_seconds=eta, message="training")
 
-    objective = distillation(soft, labels, config.alpha, config.temperature)
-    result = fit(rounding, inputs, objective, Selection(chosen, truth), settings, told)
-    of = "the teacher's answers" if selection.labels is None else "the selection rows"
-    context.notes.append(result.summary(of))
+class _Freeze(Hook):
+    """Stops the ranges of activations from moving after a share of the updates, so that the weights can settle."""
+
+    def __init__(self, rounding: RoundingPredictor, share: float) -> None:
+        self._rounding = rounding
+        self._share = share
+
+    def before_update(self, step: int, steps: int) -> None:
+        """Freezes once the share is reached; training that is taken up again finds its way here too."""
+        if step >= self._share * steps:
+            self._rounding.freeze()
 
 
 def _proved(program: Predictor, model: TorchModel, exported: OnnxModel, context: Context) -> str:

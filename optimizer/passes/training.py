@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from optimizer.artifact.manifest import Table
 from optimizer.artifact.task import METRIC, UNLABELLED, Task
@@ -140,7 +140,21 @@ def selection_of(model: TorchModel, context: Context, teacher: Predictor | None 
     source = teacher or predictor_of(context.references.source())
     # Classes without labels: how often the network says what the teacher says.
     held = "agreement" if task == "classification" else task
-    return Selection(inputs, answers_of(source, inputs), held)
+    return Selection(inputs, _as_labels(task, answers_of(source, inputs)), held)
+
+
+def _as_labels(task: Task, answers: Tensor) -> Tensor:
+    """What a teacher's answers say, in the form that labels of the task have."""
+    match task:
+        case "token_classification":
+            return answers.argmax(-1)
+        case "multilabel":
+            return (answers > 0).float()
+        case "binary":
+            scores = answers.reshape(len(answers), -1)
+            return (scores[:, -1] > (scores[:, 0] if scores.shape[1] == 2 else 0)).long()
+        case _:
+            return answers
 
 
 def labels_loss(config: Training, context: Context) -> TaskLoss:

@@ -5,12 +5,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from optimizer.recipe.base import Dependency, Domain, PassConfig, Stage
+from optimizer.recipe.taught import Taught
 
 
-class QuantizeAware(PassConfig):
+class QuantizeAware(Taught, PassConfig):
     """Trains through rounding (Jacob et al., CVPR 2018) and writes a QDQ graph; it takes the place of `export`.
 
-    The loss is that of `distill`: by default the network keeps close to the answers that it gave before rounding.
+    The loss is that of `distill`: by default the network mostly learns from the checkpoint's own answers.
     """
 
     accepts: ClassVar = Stage.TORCH
@@ -27,14 +28,8 @@ class QuantizeAware(PassConfig):
     use: Literal["quantize_aware"] = "quantize_aware"
     # "auto": s8s8 for GPUs, u8s8 where its products accumulate in 32 bits, elsewhere u8s8 with one bit unused.
     types: Literal["auto", "u8s8", "u8s8_reduced", "s8s8"] = "auto"
-    temperature: float = Field(default=2.0, gt=0)
-    alpha: float = Field(default=0.1, ge=0, le=1)
-    epochs: float = Field(default=4.0, gt=0, le=1000)
-    # None: chosen for the kind of model, as by `distill`.
-    learning_rate: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=32, ge=1)
+    # Decay pulls weights towards where rounding takes them to zero.
     weight_decay: float = Field(default=0.0, ge=0)
-    warmup_share: float = Field(default=0.1, ge=0, lt=1)
     # After this share of the updates the ranges of activations no longer move.
     freeze_share: float = Field(default=0.7, ge=0, le=1)
     opset: int = Field(default=20, ge=19, le=23)

@@ -1,0 +1,38 @@
+"""An ONNX graph as a predictor: what teaches a torch student when the checkpoint is ONNX."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from optimizer.artifact.graph_signature import class_output
+from optimizer.artifact.session import SessionSpec, build, ort_errors
+from optimizer.errors import PassFailed
+from optimizer.intake.onnx_file import first_line
+from optimizer.intake.predictor import Predictor
+from optimizer.intake.stages import OnnxModel
+
+
+class GraphPredictor(Predictor):
+    """Answers as the graph does, without gradients. Tensors may lie on any device; answers come back to it."""
+
+    def __init__(self, model: OnnxModel, names: Sequence[str], session: SessionSpec) -> None:
+        """`names` are the inputs in the order of the tensors."""
+        super().__init__(nn.Identity(), names, calling="positional")
+        self._session = build(model.path, session)
+        self._output = class_output(model.signature).name
+        # A graph without a batch axis takes one row at a time.
+        self._batched = model.signature.batched
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The graph's scores for one batch. Raises PassFailed for inputs that it does not take."""
+        arrays = [tensor.detach().cpu().numpy() for tensor in tensors]
+        groups = [arrays] if self._batched else [[array[[row]] for array in arrays] for row in range(len(arrays[0]))]
+        try:
+            answers = [
+                self._session.run([self._output], dict(zip(self._names, group, strict=True)))[0] for group in groups
+            ]
+        except ort_errors() as error:
+            raise PassFailed(f"the teacher does not run on these rows: {first_line(error)}") from error
+        return torch.from_numpy(np.concatenate(answers)).to(tensors[0].device)
