@@ -39,12 +39,14 @@ def train(
     companions: nn.Module | None = None,
     hooks: Sequence[Hook] = (),
     shares: tuple[float, float] = (0.0, 1.0),
+    name: str = "training",
 ) -> Fit:
     """Trains `model` in place on the training rows, tells how far it is, and notes what came of it.
 
     `objective` gets indices of training rows. `selection` chooses the best epoch (default: `selection_of`).
     `predictor` is what is trained where that is not the model itself. `shares` are where in the pass training begins
-    and ends. Raises PassFailed when training diverges or memory runs out, NotApplicable without a body to freeze.
+    and ends; a pass that trains several times gives each a `name`. Raises PassFailed when training diverges or memory
+    runs out, NotApplicable without a body to freeze.
     """
     chosen = selection or selection_of(model, context)
     begin, end = shares
@@ -60,6 +62,8 @@ def train(
             ),
             companions=companions,
             hooks=(*freezing, *hooks),
+            names=[spec.name for spec in model.inputs],
+            resume=None if context.resume is None else context.resume / name,
         )
     of = "the selection rows" if context.splits.selection.labels is not None else _STAND_IN[chosen.task]
     context.notes.append(result.summary(of))
@@ -109,6 +113,8 @@ def settings_of(config: Training, model: TorchModel, context: Context) -> Settin
         l2=config.l2,
         dropout=config.dropout,
         gradient_norm=config.gradient_norm,
+        augmentation=config.augmentation,
+        mixed_precision=config.mixed_precision,
     )
 
 

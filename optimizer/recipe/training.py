@@ -4,10 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from optimizer.recipe.augmentation import Augmentation
 from optimizer.recipe.base import Domain
 
 Optimiser = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "exponential", "cosine", "plateau"]
+MixedPrecision = Literal["none", "auto", "bf16", "fp16"]
 
 # Values worth trying; a pass's own domain adds to them.
 TRAINING_DOMAIN: Domain = {
@@ -17,6 +19,7 @@ TRAINING_DOMAIN: Domain = {
     "schedule": ("cosine", "exponential", "constant"),
     "weight_decay": (0.01, 0.0, 0.1),
     "label_smoothing": (0.0, 0.1),
+    "augmentation": ("none", "light", "strong"),
 }
 
 
@@ -56,6 +59,9 @@ class Training(BaseModel):
     gradient_norm: float | None = Field(default=1.0, gt=0)
     # Epochs at the start in which only the head learns.
     freeze_epochs: float = Field(default=0.0, ge=0, le=1000)
+    augmentation: Augmentation = Augmentation()
+    # "auto" measures on a CPU whether bf16 pays, so the weights are then not the same on every run.
+    mixed_precision: MixedPrecision = "none"
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> "Training":

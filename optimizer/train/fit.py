@@ -11,9 +11,23 @@ _PARTED = 0.05
 
 
 @dataclass(frozen=True)
+class Point:
+    """Figures of one update."""
+
+    # Updates made, this one among them.
+    step: int
+    loss: float
+    learning_rate: float
+    # Length of the gradient before it was clipped.
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
 class Epoch:
     """Figures of one epoch."""
 
+    # Updates made when it ended.
+    step: int
     # Mean of the objective over the rows trained on.
     loss: float
     # Of the task's own loss on the selection rows.
@@ -38,6 +52,8 @@ class Fit:
     curve: tuple[Epoch, ...]
     # Decisions taken on the way, for the reader of the manifest.
     notes: tuple[str, ...] = ()
+    # Some of the updates, evenly spread.
+    points: tuple[Point, ...] = ()
 
     @property
     def epochs(self) -> int:

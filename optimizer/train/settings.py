@@ -1,8 +1,9 @@
 """Everything that decides how the loop trains, beside the network, the rows and what is minimised."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from optimizer.recipe.training import Optimiser, Schedule
+from optimizer.recipe.augmentation import Augmentation
+from optimizer.recipe.training import MixedPrecision, Optimiser, Schedule
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,7 @@ class Settings:
     l2: float = 0.0
     dropout: float | None = None
     gradient_norm: float | None = 1.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    mixed_precision: MixedPrecision = "none"
+    # Least time between two savings of the training's state.
+    save_seconds: float = 30.0

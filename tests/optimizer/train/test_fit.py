@@ -2,7 +2,7 @@ from optimizer.train.fit import Epoch, Fit, parting
 
 
 def _fit(task, score):
-    return Fit(task, score, 2, tuple(Epoch(loss, 1.0, score, 0.1, 1.0) for loss in (0.9, 0.5)))
+    return Fit(task, score, 2, tuple(Epoch(7, loss, 1.0, score, 0.1, 1.0) for loss in (0.9, 0.5)))
 
 
 def test_curves_that_fall_together_have_not_parted():

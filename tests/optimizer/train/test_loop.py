@@ -8,6 +8,7 @@ from torch import nn
 
 from optimizer.errors import PassFailed
 from optimizer.intake.predictor import Predictor
+from optimizer.recipe.augmentation import Augmentation
 from optimizer.train.hooks import Hook
 from optimizer.train.loop import fit
 from optimizer.train.losses import cross_entropy, task_loss
@@ -306,3 +307,26 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(points):
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         fit(_plane(), (x,), objective, Selection((x,), y), _SETTINGS, lambda *_: None)
+
+
+def test_mixed_rows_are_held_against_both_their_labels(points):
+    x, y = points
+    asked, given = [], []
+
+    class _Inputs(Hook):
+        def before_forward(self, tensors):
+            given.append(tensors[0])
+
+    def objective(answers, rows):
+        asked.append(rows)
+        return cross_entropy(y)(answers, rows)
+
+    settings = dataclasses.replace(_SETTINGS, epochs=1, augmentation=Augmentation(mixup=1.0))
+    fit(_plane(), (x,), objective, Selection((x,), y), settings, lambda *_: None, hooks=[_Inputs()])
+    assert len(asked) == 2 * len(given) == 12
+    for batch, (own, other) in zip(given, zip(asked[::2], asked[1::2], strict=True), strict=True):
+        assert sorted(own.tolist()) == sorted(other.tolist())
+        # One share for the whole batch.
+        moved = own != other
+        shares = ((batch - x[other])[moved] / (x[own] - x[other])[moved]).flatten()
+        assert torch.allclose(shares, shares[:1].expand_as(shares), atol=1e-3)
