@@ -17,6 +17,8 @@ from optimizer.intake.stages import TorchModel
 _PLACE = "layer_idx"
 _COUNTS = ("num_hidden_layers",)
 _KINDS_BY_LAYER = "layer_types"
+# Batch, channels, height and width.
+_PICTURE_AXES = 4
 # What a config says of the classes.
 _CLASSES = ("id2label", "label2id", "num_labels")
 
@@ -54,7 +56,7 @@ def of_another_config(model: TorchModel, differences: Mapping[str, Any]) -> Torc
     """
     another = differences.get("model_type", model.config.get("model_type")) != model.config.get("model_type")
     base = {key: value for key, value in model.config.items() if not another or key in _CLASSES}
-    kind: Kind = "image" if any(spec.name == "pixel_values" for spec in model.inputs) else "text"
+    kind: Kind = "image" if any(len(spec.shape) == _PICTURE_AXES for spec in model.inputs) else "text"
     return apply(model, AnotherConfig(config=base | dict(differences), kind=kind))
 
 

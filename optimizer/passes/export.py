@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from optimizer.artifact.graph_signature import signature_of
+from optimizer.artifact.graph_signature import class_output, signature_of
 from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.session import build
 from optimizer.artifact.signature import BATCH, Signature, TensorSpec
@@ -31,7 +31,7 @@ def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
     """Exports `model`. Raises UnsupportedModel when an operation has no ONNX form, PassFailed without parity."""
     predictor = predictor_of(model).eval()
     rows = context.splits.calibration
-    proto = graph_of(predictor, model, example(rows, model.inputs), config.opset)
+    proto = graph_of(predictor, model, example(rows, model.inputs), config.opset, output_name(model, context))
     context.report(0.8, message="proving parity")
     signature = signature_of(proto, model.limits)
     require_free_axes(model, signature)
@@ -40,7 +40,15 @@ def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
     return exported
 
 
-def graph_of(predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...], opset: int) -> onnx.ModelProto:
+def output_name(model: TorchModel, context: Context) -> str:
+    """What the graph calls its answer: a student of an ONNX checkpoint uses the checkpoint's own name."""
+    graph = context.references.graph
+    return model.output if graph is None else class_output(graph().signature).name
+
+
+def graph_of(
+    predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...], opset: int, output: str = LOGITS
+) -> onnx.ModelProto:
     """The graph of `predictor`, which takes what `model` takes. Raises UnsupportedModel when it cannot be exported."""
     with warnings.catch_warnings():
         # The exporter warns of its own internals.
@@ -52,7 +60,7 @@ def graph_of(predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...]
                 dynamo=True,
                 opset_version=opset,
                 input_names=[spec.name for spec in model.inputs],
-                output_names=[LOGITS],
+                output_names=[output],
                 dynamic_shapes=free_axes(model),
                 external_data=False,
                 verbose=False,

@@ -50,7 +50,7 @@ def run(config: QuantizeAware, model: TorchModel, context: Context) -> OnnxModel
     program = converted(rounding)
     context.report(_TRAINED, message="exporting")
     with quiet():
-        proto = export.graph_of(program, model, traced, config.opset)
+        proto = export.graph_of(program, model, traced, config.opset, export.output_name(model, context))
     biases = round_biases(proto)
     signature = signature_of(proto, model.limits)
     export.require_free_axes(model, signature)

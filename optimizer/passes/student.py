@@ -1,14 +1,19 @@
 """Makes a smaller network of the checkpoint's: fewer layers, or another config, with the weights that fit."""
 
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from optimizer.errors import InvalidCheckpoint, InvalidRecipe, NotApplicable
+from optimizer.artifact.signature import TensorSpec
+from optimizer.errors import InvalidCheckpoint, InvalidRecipe, NotApplicable, UnsupportedModel
 from optimizer.intake import architecture, editing
-from optimizer.intake.predictor import predictor_of, tensors_of
-from optimizer.intake.stages import TorchModel
+from optimizer.intake.graph_predictor import GraphPredictor
+from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
+from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes.context import Context
 from optimizer.recipe.student import Student
 
@@ -18,12 +23,16 @@ _LAYERS = "num_hidden_layers"
 _ROWS = 2
 
 
-def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
+def run(config: Student, model: TorchModel | OnnxModel, context: Context) -> TorchModel:
     """Builds the student; `model` stays as it is.
 
     Raises InvalidRecipe for a config that makes no network or one that answers something else, NotApplicable when the
     student would be no smaller or the network's layers cannot be counted.
     """
+    return _of_graph(config, model, context) if isinstance(model, OnnxModel) else _of_network(config, model, context)
+
+
+def _of_network(config: Student, model: TorchModel, context: Context) -> TorchModel:
     if architecture.resized(model, context.references.source):
         raise InvalidRecipe("`student` must come before passes that prune: a pruned network has no config to change")
     wanted = dict(config.config)
@@ -32,14 +41,9 @@ def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
         count = _count(model.network)
         kept = _kept(count, config.layers)
         wanted = {_layers_key(model.network): len(kept)} | wanted
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(context.seed)
-        try:
-            student = editing.of_another_config(model, wanted)
-        except InvalidCheckpoint as error:
-            raise InvalidRecipe(f"the student's config does not do: {error}") from error
+    student = _built(model, wanted, context)
     copied = copy_weights(model.network, student.network, kept)
-    _require_alike(model, student, context)
+    _require_alike(predictor_of(model), student, context)
     before, after = model.parameters, student.parameters
     if after >= before:
         raise NotApplicable(f"the student would have {after} weights, and the checkpoint has {before}")
@@ -48,6 +52,36 @@ def run(config: Student, model: TorchModel, context: Context) -> TorchModel:
     context.notes.append(f"parameters {before / 1e6:.3g} M -> {after / 1e6:.3g} M")
     context.notes.append(f"{copied} of {len(student.network.state_dict())} tensors start from the checkpoint's")
     return student
+
+
+def _of_graph(config: Student, graph: OnnxModel, context: Context) -> TorchModel:
+    if config.layers is not None or "model_type" not in config.config:
+        raise InvalidRecipe(
+            "the student of an ONNX checkpoint needs a whole `config`, with `model_type`: a graph has no layers to keep"
+        )
+    inputs = graph.signature.inputs
+    if not graph.signature.batched:
+        raise NotApplicable("the graph takes one row at a time, and a student is trained on many")
+    teacher = GraphPredictor(graph, [spec.name for spec in inputs], context.session)
+    answers = teacher(*_rows(inputs, context))
+    shell = TorchModel(nn.Identity(), {"num_labels": answers.shape[-1]}, inputs, graph.signature.limits)
+    student = _built(shell, config.config, context)
+    taken = inspect.signature(student.network.forward).parameters
+    if not all(spec.name in taken for spec in inputs):
+        # The graph has names of its own for what the network takes.
+        student = replace(student, calling="positional")
+    _require_alike(teacher, student, context)
+    context.notes.append(f"a {config.config['model_type']} of {student.parameters / 1e6:.3g} M parameters, all fresh")
+    return student
+
+
+def _built(model: TorchModel, config: Mapping[str, Any], context: Context) -> TorchModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.seed)
+        try:
+            return editing.of_another_config(model, config)
+        except (InvalidCheckpoint, UnsupportedModel) as error:
+            raise InvalidRecipe(f"the student's config does not do: {error}") from error
 
 
 def copy_weights(teacher: nn.Module, student: nn.Module, kept: tuple[int, ...] | None) -> int:
@@ -103,13 +137,16 @@ def _layers_key(network: Any) -> str:
     return names.get(_LAYERS, _LAYERS)
 
 
-def _require_alike(model: TorchModel, student: TorchModel, context: Context) -> None:
-    rows = tuple(tensor[:_ROWS] for tensor in tensors_of(context.splits.calibration, model.inputs))
-    wanted, found = (_shape(one, rows) for one in (model, student))
+def _require_alike(teacher: Predictor, student: TorchModel, context: Context) -> None:
+    rows = _rows(student.inputs, context)
+    try:
+        with torch.inference_mode():
+            wanted, found = (list(one.eval()(*rows).shape) for one in (teacher, predictor_of(student)))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InvalidRecipe(f"the student does not take the checkpoint's inputs: {str(error)[:200]}") from error
     if wanted != found:
         raise InvalidRecipe(f"the student answers {found} where the checkpoint answers {wanted}; see its `config`")
 
 
-def _shape(model: TorchModel, rows: tuple[Tensor, ...]) -> list[int]:
-    with torch.inference_mode():
-        return list(predictor_of(model).eval()(*rows).shape)
+def _rows(inputs: tuple[TensorSpec, ...], context: Context) -> tuple[Tensor, ...]:
+    return tuple(tensor[:_ROWS] for tensor in tensors_of(context.splits.calibration, inputs))

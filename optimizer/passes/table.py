@@ -32,7 +32,7 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
         case Student():
             from optimizer.passes import student
 
-            return student.run(config, _torch(model, config), context)
+            return student.run(config, model, context)
         case Distill():
             from optimizer.passes import distill
 

@@ -10,11 +10,11 @@ from optimizer.artifact.hardware import target_fingerprint
 from optimizer.artifact.manifest import Hardware, StepRecord
 from optimizer.artifact.session import usable_cores
 from optimizer.errors import OptimizerError, UnsupportedModel
-from optimizer.intake.stages import TorchModel
+from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes import table
 from optimizer.passes.context import Context, References
 from optimizer.passes.table import Model
-from optimizer.pipeline.inputs import Inputs, open_checkpoint, open_torch
+from optimizer.pipeline.inputs import Inputs, open_checkpoint, open_onnx, open_torch
 from optimizer.pipeline.progress import Meter
 from optimizer.pipeline.steps import StepStore, read_model, read_records
 from optimizer.recipe.base import Stage
@@ -48,8 +48,14 @@ class Bench:
     def source(self) -> TorchModel:
         """The checkpoint as its owner trained it, opened anew. Raises UnsupportedModel for an ONNX checkpoint."""
         if self.inputs.stage is Stage.ONNX:
-            raise UnsupportedModel("an ONNX checkpoint cannot teach; push the Hugging Face directory instead")
+            raise UnsupportedModel(
+                "an ONNX checkpoint has no network to change or to look into; push the Hugging Face directory instead"
+            )
         return open_torch(self.inputs)
+
+    def graph(self) -> OnnxModel:
+        """An ONNX checkpoint's graph."""
+        return open_onnx(self.inputs, self.spec, self.spec.scratch / "checkpoint")
 
     @property
     def key_inputs(self) -> KeyInputs:
@@ -113,7 +119,7 @@ def context_of(bench: Bench, directory: Path, report: Callable[..., None], key: 
     return Context(
         task=spec.task,
         splits=inputs.for_passes(),
-        references=References(bench.source),
+        references=References(bench.source, bench.graph if inputs.stage is Stage.ONNX else None),
         hardware=bench.hardware,
         session=spec.session,
         seed=spec.seed,

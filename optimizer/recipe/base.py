@@ -38,6 +38,8 @@ class PassConfig(BaseModel):
 
     accepts: ClassVar[Stage]
     produces: ClassVar[Stage]
+    # Stages that it can also begin with, as a recipe's first step.
+    begins_with: ClassVar[frozenset[Stage]] = frozenset()
     # Raised whenever the same config would give another result; part of the cache key.
     version: ClassVar[int] = 1
     depends_on: ClassVar[frozenset[Dependency]] = frozenset()

@@ -67,12 +67,16 @@ def check_order(recipe: Recipe, start: Stage) -> None:
     before: list[str] = []
     for position, step in enumerate(recipe.steps, 1):
         config: PassConfig = step
-        if config.accepts is not stage:
+        begins = position == 1 and stage in config.begins_with
+        if config.accepts is not stage and not begins:
             hint = (
                 "an `export` step must come first" if config.accepts is Stage.ONNX else "it must come before `export`"
             )
             if start is Stage.ONNX and config.accepts is Stage.TORCH:
-                hint = "an ONNX checkpoint cannot be trained or pruned; push the Hugging Face directory instead"
+                hint = (
+                    "an ONNX checkpoint cannot be trained or pruned: begin with a `student`, whom it teaches, or push "
+                    "the Hugging Face directory instead"
+                )
             raise InvalidRecipe(
                 f"recipe {recipe.name!r}, step {position}: `{config.use}` needs {_A_MODEL[config.accepts]}, "
                 f"but has {_A_MODEL[stage]}; {hint}"

@@ -10,11 +10,13 @@ from optimizer.recipe.base import Dependency, Domain, PassConfig, Stage
 class Student(PassConfig):
     """Keeps some of the layers (DistilBERT, Sanh et al., 2019), or builds the network of another config.
 
-    Best followed by `distill`.
+    Best followed by `distill`. Of an ONNX checkpoint `config` is the whole config.json of a transformers architecture
+    (`model_type` and sizes); the graph is the teacher.
     """
 
     accepts: ClassVar = Stage.TORCH
     produces: ClassVar = Stage.TORCH
+    begins_with: ClassVar = frozenset({Stage.ONNX})
     depends_on: ClassVar = frozenset({Dependency.CALIBRATION, Dependency.SEED})
     tools: ClassVar = ("torch", "transformers")
     domain: ClassVar[Domain] = {"layers": ("half", 1, 2, 3, 4, 6)}

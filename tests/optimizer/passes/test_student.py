@@ -1,11 +1,21 @@
+from dataclasses import replace
+
+import onnx
 import pytest
 import torch
 from pydantic import ValidationError
 
+from optimizer.artifact.graph_signature import signature_of
+from optimizer.artifact.session import SessionSpec
 from optimizer.errors import InvalidRecipe, NotApplicable
 from optimizer.intake import architecture, editing
+from optimizer.intake.onnx_file import save
 from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
-from optimizer.passes import prune, student
+from optimizer.passes import distill, export, prune, student
+from optimizer.passes.context import References, Splits
+from optimizer.passes.selection import score
+from optimizer.recipe.distill import Distill
+from optimizer.recipe.export import Export
 from optimizer.recipe.prune import PruneStructured
 from optimizer.recipe.student import Student
 
@@ -70,6 +80,53 @@ def test_pruned_network_cannot_become_a_student(resnet, context):
     pruned = prune.run(PruneStructured(ratio=0.5), resnet.load(), context(resnet))
     with pytest.raises(InvalidRecipe, match="must come before"):
         student.run(Student(config={"depths": [1, 1]}), pruned, context(resnet))
+
+
+def _renamed(graph, directory, old, new):
+    """The graph with another name for one of its values."""
+    proto = onnx.load(graph.path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.name = new if value.name == old else value.name
+    for node in proto.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    directory.mkdir(exist_ok=True)
+    return save(proto, directory, signature_of(proto, graph.signature.limits), SessionSpec())
+
+
+def test_graph_has_a_student_of_any_architecture_that_answers_to_its_names(resnet, resnet_onnx, context, tmp_path):
+    graph = _renamed(_renamed(resnet_onnx, tmp_path / "in", "pixel_values", "x"), tmp_path / "out", "logits", "y")
+    rows = context(resnet).splits
+    splits = Splits(*(replace(part, arrays={"x": part.arrays["pixel_values"]}) for part in vars(rows).values()))
+    given = context(resnet, splits=splits, references=References(_no_network, lambda: graph))
+    config = {"model_type": "resnet", "num_channels": 1, "embedding_size": 16, "hidden_sizes": [16, 32],
+              "depths": [1, 1], "layer_type": "basic"}  # fmt: skip
+    small = student.run(Student(config=config), graph, given)
+    assert small.calling == "positional"
+    architecture.save(small, tmp_path, _no_network)
+    small = architecture.load(tmp_path, _no_network)
+    distill.run(Distill(epochs=2, learning_rate=5e-3), small, given)
+    exported = export.run(Export(), small, given)
+    assert exported.signature == graph.signature
+    assert score(exported, given) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (Student(layers="half"), "whole `config`"),
+        (Student(config={"hidden_size": 16}), "whole `config`"),
+        (Student(config={"model_type": "resnet", "num_channels": 3}), "does not take the checkpoint's inputs"),
+        (Student(config={"model_type": "resnets"}), "does not do"),
+    ],
+)
+def test_student_that_a_graph_cannot_teach_is_refused(resnet, resnet_onnx, context, recipe, says):
+    with pytest.raises(InvalidRecipe, match=says):
+        student.run(recipe, resnet_onnx, context(resnet))
+
+
+def _no_network():
+    raise AssertionError("an ONNX checkpoint has no network")
 
 
 @pytest.mark.parametrize("values", [{}, {"layers": 0}, {"layers": "most"}])

@@ -169,3 +169,24 @@ def test_what_libraries_print_stays_out_of_the_events(resnet, source, make_trial
     trial = make_trial(resnet, "entropy", steps, source).run()
     trial.finished()
     assert "histogram" in trial.errors
+
+
+def test_onnx_checkpoint_teaches_a_student(resnet_onnx, resnet, make_trial, tmp_path):
+    class Plain:
+        directory = tmp_path / "checkpoint"
+        data = resnet.data
+
+    Plain.directory.mkdir()
+    (Plain.directory / "model.onnx").write_bytes(resnet_onnx.path.read_bytes())
+    fp32 = make_trial(Plain, "fp32", []).run_here()
+    config = {"model_type": "resnet", "num_channels": 1, "embedding_size": 16, "hidden_sizes": [16, 32],
+              "depths": [1, 1], "layer_type": "basic"}  # fmt: skip
+    steps = [{"use": "student", "config": config}, {"use": "distill", "epochs": 3, "learning_rate": 5e-3}]
+    taught = make_trial(Plain, "taught", [*steps, {"use": "export"}], fp32).run_here()
+    manifest = taught.finished().manifest
+    assert manifest.signature == fp32.finished().manifest.signature
+    assert manifest.measurements[0].metric.value > 0.9
+    assert manifest.size_bytes < 0.5 * fp32.finished().manifest.size_bytes
+    again = make_trial(Plain, "again", [*steps, {"use": "export", "opset": 19}], fp32, cache=taught.steps).run_here()
+    again.finished()
+    assert again.ran == ["export"]
