@@ -38,7 +38,8 @@ def run(config: QuantizeAware, model: TorchModel, context: Context) -> OnnxModel
     context.report(_PREPARED, message="training")
     with Lesson(config, rounding, model, context) as lesson:
         train(
-            config,
+            # Rounding is done to 32-bit floats.
+            config.model_copy(update={"mixed_precision": "none"}),
             model,
             lesson.objective,
             _on_the_cpu(context),

@@ -11,6 +11,7 @@ from optimizer.intake.predictor import Predictor, answers_of, predictor_of, tens
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
 from optimizer.passes.training import labels_loss, selection_of
+from optimizer.recipe.augmentation import Augmentation
 from optimizer.recipe.taught import Taught
 from optimizer.train.selection import Selection
 from optimizer.train.soft_targets import soft_loss
@@ -60,7 +61,8 @@ class Lesson:
         if matches:
             self._matching = self._matched(student, context, inputs, hidden, attention, pairs)
         if self._teacher is not None:
-            if matches or _bytes_of(self._teacher, inputs) > _KEPT_BYTES:
+            augmented = config.augmentation != Augmentation()
+            if matches or augmented or _bytes_of(self._teacher, inputs) > _KEPT_BYTES:
                 self._live = LiveTeacher(student, self._teacher)
             else:
                 context.report(0.0, message="asking the teacher")

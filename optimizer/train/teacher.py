@@ -27,24 +27,24 @@ class LiveTeacher:
     def __init__(self, student: Predictor, teacher: Predictor) -> None:
         self._teacher = teacher.eval().requires_grad_(False)
         self.inputs: tuple[Tensor, ...] = ()
+        self._answers: Tensor | None = None
         self._handle = student.register_forward_pre_hook(self._keep)
 
     def answers(self) -> Tensor:
-        """The teacher's answers to what the student was asked last."""
-        device = self.inputs[0].device
-        if next(self._teacher.parameters()).device != device:
-            self._teacher.to(device)
-        with torch.no_grad():
-            answers: Tensor = self._teacher(*self.inputs)
-        return answers
+        """The teacher's answers to what the student was asked last; it thinks once, however often it is asked."""
+        if self._answers is None:
+            self._teacher.to(self.inputs[0].device)
+            with torch.no_grad():
+                self._answers = self._teacher(*self.inputs)
+        return self._answers
 
     def close(self) -> None:
         """Takes the hook away."""
         self._handle.remove()
-        self.inputs = ()
+        self.inputs, self._answers = (), None
 
     def _keep(self, student: nn.Module, tensors: tuple[Tensor, ...]) -> None:
-        self.inputs = tensors
+        self.inputs, self._answers = tensors, None
 
 
 class Matching(nn.Module):

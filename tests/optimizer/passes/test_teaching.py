@@ -100,6 +100,19 @@ def test_teacher_that_is_asked_in_every_epoch_teaches_the_same(resnet, context, 
         torch.testing.assert_close(tensor, second[name], rtol=1e-3, atol=1e-5)
 
 
+def test_teacher_sees_the_rows_as_they_were_augmented(resnet, context):
+    given, model = context(resnet), resnet.load()
+    student = predictor_of(model).eval()
+    changed = tensors_of(given.splits.train, model.inputs)[0][:8].flip(-1)
+    left = {}
+    for augmentation in ("none", "light"):
+        recipe = Distill(alpha=0, augmentation=augmentation)
+        with teaching.Lesson(recipe, student, model, given) as lesson, torch.no_grad():
+            left[augmentation] = float(lesson.objective(student(changed), torch.arange(8)))
+    assert left["light"] == pytest.approx(0, abs=1e-5)
+    assert left["none"] > 0.1
+
+
 def test_with_alpha_one_nobody_teaches(resnet, context):
     given = context(resnet, references=References(_nobody))
     cut = prune.run(PruneStructured(ratio=0.5), resnet.load(), given)
