@@ -21,6 +21,8 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 # The variant's answers on the evaluation rows: "rows" (indices), "score" (per row), "prediction".
 EVALUATION_FILE = "evaluation.npz"
+# The curves of all training that led to the variant, for TensorBoard; only where something was trained.
+TRAINING_FILE = "training.tfevents"
 
 
 class _Frozen(BaseModel):

@@ -1,12 +1,13 @@
 """How passes train: from a config and a context to settings, rows, progress, and notes on what came of it."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from optimizer.artifact.manifest import Table
+from optimizer.artifact.manifest import TRAINING_FILE, Table
 from optimizer.artifact.task import METRIC, UNLABELLED, Task
 from optimizer.errors import InvalidDataset
 from optimizer.intake.predictor import Predictor, answers_of, predictor_of, tensors_of
@@ -14,6 +15,7 @@ from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
 from optimizer.passes.selection import tokens_of
 from optimizer.recipe.training import Training
+from optimizer.train import telemetry
 from optimizer.train.fit import Fit
 from optimizer.train.freezing import Freeze
 from optimizer.train.hooks import Hook
@@ -73,6 +75,7 @@ def train(
         )
     context.notes.extend(result.notes)
     context.tables.append(table_of(result))
+    telemetry.write(context.directory / TRAINING_FILE, getattr(config, "use", name), result, time.time())
     return result
 
 

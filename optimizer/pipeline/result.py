@@ -14,6 +14,7 @@ from optimizer.artifact.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    TRAINING_FILE,
     Hardware,
     Lineage,
     Manifest,
@@ -30,6 +31,7 @@ from optimizer.measure.measure import Source, measure, source_of
 from optimizer.metrics.gate import decide, not_measured, speedups_of
 from optimizer.pipeline.inputs import Inputs
 from optimizer.pipeline.progress import Meter
+from optimizer.pipeline.steps import StepStore
 from optimizer.recipe.defaults import made_for
 from optimizer.recipe.keys import installed_version
 from optimizer.recipe.trial import TrialSpec
@@ -50,7 +52,8 @@ def write_result(
 ) -> Manifest:
     """Measures and judges `model`; writes spec.scratch/result, the manifest last.
 
-    A model made for a device that this host lacks is not measured and has no evaluation.npz.
+    A model made for a device that this host lacks is not measured and has no evaluation.npz; one that was not trained
+    here has no training.tfevents.
     """
     directory = spec.scratch / "result"
     shutil.rmtree(directory, ignore_errors=True)
@@ -58,6 +61,7 @@ def write_result(
     path = directory / MODEL_FILE
     _stamp(model.path, path, spec)
     _write_golden(path, inputs, model, spec, directory)
+    _join_curves(records, StepStore(spec.scratch / "steps", spec.cache), directory / TRAINING_FILE)
     target = made_for(spec.recipe, spec.session.target)
     measurements: tuple[Measurement, ...] = ()
     rows_needed = None
@@ -137,6 +141,14 @@ def _write_golden(path: Path, inputs: Inputs, model: OnnxModel, spec: TrialSpec,
     except ort_errors() as error:
         raise PassFailed(f"the model does not run: {first_line(error)}") from error
     golden.write(directory / GOLDEN_FILE, arrays, dict(zip(names, map(np.asarray, answers), strict=True)))
+
+
+def _join_curves(records: tuple[StepRecord, ...], store: StepStore, path: Path) -> None:
+    """Writes the curves of all steps, of earlier trials too, as one file; none when nothing was trained."""
+    found = [store.find(record.cache_key) for record in records]
+    files = [step / TRAINING_FILE for step in found if step is not None and (step / TRAINING_FILE).is_file()]
+    if files:
+        path.write_bytes(b"".join(file.read_bytes() for file in files))
 
 
 def _lineage(spec: TrialSpec, inputs: Inputs, records: tuple[StepRecord, ...]) -> Lineage:

@@ -108,7 +108,7 @@ class StepFinished(_Message):
 class Finished(_Message):
     """The trial has ended well; scratch/result/ has model.onnx, manifest.json, golden.npz and evaluation.npz.
 
-    A variant that was not measured has no evaluation.npz.
+    A variant that was not measured has no evaluation.npz; one that was trained has a training.tfevents besides.
     """
 
     event: Literal["finished"] = "finished"

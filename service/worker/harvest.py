@@ -33,15 +33,19 @@ class Harvested:
     size_bytes: int
 
 
-def take_files(root: Path, folder: str, names: tuple[str, ...], into: Path, max_bytes: int) -> dict[str, Harvested]:
+def take_files(
+    root: Path, folder: str, names: tuple[str, ...], into: Path, max_bytes: int, optional: tuple[str, ...] = ()
+) -> dict[str, Harvested]:
     """Copies exactly the files `names` of root/folder into the new directory `into`, which is hashed on the way.
 
-    Only `root` itself is trusted. Raises Tainted when there is another file, one is missing, is not a regular file or
-    has a second name, or all together are larger than `max_bytes`; OSError when the copy cannot be written.
+    Those that `optional` names may be missing. Only `root` itself is trusted. Raises Tainted when there is another
+    file, one is missing, is not a regular file or has a second name, or all together are larger than `max_bytes`;
+    OSError when the copy cannot be written.
     """
     into.mkdir(mode=0o700)
     with _open(root, folder) as directory:
         found = set(os.listdir(directory))
+        names = (*names, *(name for name in optional if name in found))
         if found != set(names):
             odd = sorted(found.symmetric_difference(names))[0]
             raise Tainted(f"the result must consist of {', '.join(names)}; wrong is {odd[:100]!r}")

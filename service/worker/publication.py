@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from optimizer.artifact.digest import of_bytes
 from optimizer.artifact.inspected import Inspection
-from optimizer.artifact.manifest import EVALUATION_FILE, GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, Verdict
+from optimizer.artifact.manifest import (
+    EVALUATION_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TRAINING_FILE,
+    Manifest,
+    Verdict,
+)
 from optimizer.artifact.store import ArtifactStore
 from optimizer.recipe.trial import TrialSpec
 from service.errors import ResourceExhausted, ServiceError
@@ -60,7 +68,7 @@ def collect(
     """
     # What was made for another device has not been measured here, and so has no answers to keep.
     names = (*_RESULT_FILES, EVALUATION_FILE) if manifest.measurements else _RESULT_FILES
-    files = take_files(spec.scratch, "result", names, into, max_bytes)
+    files = take_files(spec.scratch, "result", names, into, max_bytes, optional=(TRAINING_FILE,))
     written = files.pop(MANIFEST_FILE)
     try:
         if Manifest.model_validate_json(written.path.read_bytes()) != manifest:

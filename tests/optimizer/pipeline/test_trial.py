@@ -79,11 +79,25 @@ def test_whole_recipe_is_followed_and_noted(source, slim):
     assert "selection rows right" in notes["distill"]
 
 
+def _tags(path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path))
+    events.Reload()
+    return set(events.Tags()["scalars"])
+
+
+def test_curves_of_training_can_be_opened_and_come_with_later_variants_too(source, slim):
+    assert not (source.result / "training.tfevents").exists()
+    assert {"distill/loss", "distill/selection_accuracy"} <= _tags(slim.result / "training.tfevents")
+
+
 def test_second_run_repeats_no_finished_pass(resnet, source, slim, make_trial):
     steps = [*slim.values["recipe"]["steps"], {"use": "quantize_static"}]
     later = make_trial(resnet, "slim-int8", steps, source, cache=slim.steps).run()
     assert later.cached == ["prune_structured", "distill", "export"]
     assert later.ran == ["quantize_static"]
+    assert _tags(later.result / "training.tfevents") == _tags(slim.result / "training.tfevents")
     manifest = later.finished().manifest
     assert manifest.lineage.steps[:3] == slim.finished().manifest.lineage.steps
     assert "weights in" in manifest.lineage.steps[3].notes[0]

@@ -92,6 +92,14 @@ def test_a_missing_and_a_surplus_file_are_named(scratch: Path, tmp_path: Path) -
         take_files(scratch, "nothing", NAMES, tmp_path / "three", 100)
 
 
+def test_an_optional_file_may_be_there_or_not(scratch: Path, tmp_path: Path) -> None:
+    assert set(take_files(scratch, "result", ("a",), tmp_path / "one", 100, optional=("b", "c"))) == {"a", "b"}
+    with pytest.raises(Tainted, match="'b'"):
+        take_files(scratch, "result", ("a",), tmp_path / "two", 100, optional=("c",))
+    with pytest.raises(Tainted, match="'c'"):
+        take_files(scratch, "result", ("a", "c"), tmp_path / "three", 100, optional=("b",))
+
+
 def test_all_files_together_are_bounded(scratch: Path, tmp_path: Path) -> None:
     take_files(scratch, "result", NAMES, tmp_path / "fits", 11)
     with pytest.raises(Tainted, match="larger than a trial may write"):

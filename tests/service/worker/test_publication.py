@@ -78,6 +78,16 @@ def test_an_honest_result_is_stored_file_by_file(
     assert Manifest.model_validate_json(store.path(by_name["manifest.json"]["sha256"]).read_bytes()) == said
 
 
+def test_curves_of_training_are_published_where_there_are_any(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
+    store = DirectoryStore(tmp_path / "blobs")
+    (spec.scratch / "result" / "training.tfevents").write_bytes(b"curves")
+    _, files = gather(spec, said, tmp_path, inspector).store_under("r1.fp32", store)
+    (curves,) = (file for file in files if file["path"] == "training.tfevents")
+    assert store.path(curves["sha256"]).read_bytes() == b"curves"
+
+
 def test_a_result_can_be_stored_again_under_another_name(
     spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
 ) -> None:
