@@ -20,6 +20,7 @@ from optimizer.intake.predictor import Predictor, predictor_of
 from optimizer.intake.stages import LOGITS, OnnxModel, TorchModel
 from optimizer.passes import parity
 from optimizer.passes.context import Context
+from optimizer.passes.equal_weights import store_once
 from optimizer.recipe.export import Export
 
 # The batch that is traced, and those that prove that it was not baked in.
@@ -74,6 +75,7 @@ def graph_of(
             raise UnsupportedModel(f"the model cannot be exported to ONNX: {_cause(error)}") from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    store_once(proto)
     return proto
 
 

@@ -13,10 +13,14 @@ from optimizer.recipe.export import Export
 from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
+from optimizer.recipe.low_rank import LowRank
 from optimizer.recipe.prune import PruneStructured
+from optimizer.recipe.prune_layers import PruneLayers, ShareLayers
+from optimizer.recipe.prune_magnitude import PruneMagnitude, PruneNM
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.recipe import AnyPass
+from optimizer.recipe.share_weights import ShareWeights
 from optimizer.recipe.student import Student
 
 Model = TorchModel | OnnxModel
@@ -29,6 +33,30 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import prune
 
             return prune.run(config, _torch(model, config), context)
+        case PruneMagnitude():
+            from optimizer.passes import prune_magnitude
+
+            return prune_magnitude.run(config, _torch(model, config), context)
+        case PruneNM():
+            from optimizer.passes import prune_magnitude
+
+            return prune_magnitude.run_n_m(config, _torch(model, config), context)
+        case PruneLayers():
+            from optimizer.passes import prune_layers
+
+            return prune_layers.run(config, _torch(model, config), context)
+        case ShareLayers():
+            from optimizer.passes import share_layers
+
+            return share_layers.run(config, _torch(model, config), context)
+        case LowRank():
+            from optimizer.passes import low_rank
+
+            return low_rank.run(config, _torch(model, config), context)
+        case ShareWeights():
+            from optimizer.passes import share_weights
+
+            return share_weights.run(config, _torch(model, config), context)
         case Student():
             from optimizer.passes import student
 

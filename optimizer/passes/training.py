@@ -14,6 +14,7 @@ from optimizer.intake.predictor import Predictor, answers_of, predictor_of, tens
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
 from optimizer.passes.selection import tokens_of
+from optimizer.passes.sparsity import ZerosHeld
 from optimizer.recipe.training import Training
 from optimizer.train import telemetry
 from optimizer.train.fit import Fit
@@ -45,10 +46,10 @@ def train(
 ) -> Fit:
     """Trains `model` in place on the training rows, tells how far it is, and notes what came of it.
 
-    `objective` gets indices of training rows. `selection` chooses the best epoch (default: `selection_of`).
-    `predictor` is what is trained where that is not the model itself. `shares` are where in the pass training begins
-    and ends; a pass that trains several times gives each a `name`. Raises PassFailed when training diverges or memory
-    runs out, NotApplicable without a body to freeze.
+    What earlier passes set to zero stays zero. `objective` gets indices of training rows. `selection` chooses the best
+    epoch (default: `selection_of`). `predictor` is what is trained where that is not the model itself. `shares` are
+    where in the pass training begins and ends; a pass that trains several times gives each a `name`. Raises PassFailed
+    when training diverges or memory runs out, NotApplicable without a body to freeze.
     """
     chosen = selection or selection_of(model, context)
     begin, end = shares
@@ -63,7 +64,7 @@ def train(
                 begin + (end - begin) * share, loss=loss, eta_seconds=eta, message="training"
             ),
             companions=companions,
-            hooks=(*freezing, *hooks),
+            hooks=(*freezing, *hooks, *_held(model)),
             names=[spec.name for spec in model.inputs],
             resume=None if context.resume is None else context.resume / name,
         )
@@ -89,6 +90,11 @@ def _frozen_at_first(config: Training, model: TorchModel) -> Iterator[Sequence[H
         yield (freeze,)
     finally:
         freeze.release()
+
+
+def _held(model: TorchModel) -> list[Hook]:
+    held = ZerosHeld(model.network)
+    return [held] if held else []
 
 
 # What answers are held against where there are no labels.

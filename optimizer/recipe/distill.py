@@ -19,6 +19,8 @@ class Distill(Taught, PassConfig):
     produces: ClassVar = Stage.TORCH
     version: ClassVar = 2
     depends_on: ClassVar = frozenset({Dependency.TRAIN, Dependency.SELECTION, Dependency.SEED, Dependency.SOURCE})
+    # Training would give every weight a value of its own again.
+    not_after: ClassVar = frozenset({"share_weights"})
     tools: ClassVar = ("torch", "transformers")
     domain: ClassVar[Domain] = {
         "temperature": (1.0, 2.0, 4.0),

@@ -16,6 +16,8 @@ class Finetune(Training, PassConfig):
     accepts: ClassVar = Stage.TORCH
     produces: ClassVar = Stage.TORCH
     depends_on: ClassVar = frozenset({Dependency.TRAIN, Dependency.SELECTION, Dependency.SEED})
+    # Training would give every weight a value of its own again.
+    not_after: ClassVar = frozenset({"share_weights"})
     tools: ClassVar = ("torch", "transformers")
     domain: ClassVar[Domain] = {**TRAINING_DOMAIN, "freeze_epochs": (0.0, 1.0)}
 

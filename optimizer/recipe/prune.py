@@ -17,6 +17,8 @@ class PruneStructured(PassConfig):
     accepts: ClassVar = Stage.TORCH
     produces: ClassVar = Stage.TORCH
     depends_on: ClassVar = frozenset({Dependency.CALIBRATION})
+    # Cutting columns would shift the pattern.
+    not_after: ClassVar = frozenset({"prune_n_m"})
     tools: ClassVar = ("torch", "torch-pruning", "transformers")
     domain: ClassVar[Domain] = {"ratio": (0.25, 0.5, 0.65, 0.75), "importance": ("magnitude", "taylor")}
 

@@ -14,13 +14,23 @@ from optimizer.recipe.export import Export
 from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
+from optimizer.recipe.low_rank import LowRank
 from optimizer.recipe.prune import PruneStructured
+from optimizer.recipe.prune_layers import PruneLayers, ShareLayers
+from optimizer.recipe.prune_magnitude import PruneMagnitude, PruneNM
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
+from optimizer.recipe.share_weights import ShareWeights
 from optimizer.recipe.student import Student
 
 AnyPass = Annotated[
     PruneStructured
+    | PruneMagnitude
+    | PruneNM
+    | PruneLayers
+    | ShareLayers
+    | LowRank
+    | ShareWeights
     | Student
     | Distill
     | Finetune
