@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from optimizer.artifact.signature import TensorSpec
 from optimizer.errors import InvalidCheckpoint, InvalidRecipe, NotApplicable, UnsupportedModel
 from optimizer.intake import architecture, editing
+from optimizer.intake.edits import KeepLayers
 from optimizer.intake.graph_predictor import GraphPredictor
 from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
 from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes.context import Context
 from optimizer.recipe.student import Student
+from optimizer.train.layers import layers_of
 
 # What configs call the number of layers.
 _LAYERS = "num_hidden_layers"
@@ -24,15 +26,31 @@ _ROWS = 2
 
 
 def run(config: Student, model: TorchModel | OnnxModel, context: Context) -> TorchModel:
-    """Builds the student; `model` stays as it is.
+    """Builds the student; may change `model`.
 
     Raises InvalidRecipe for a config that makes no network or one that answers something else, NotApplicable when the
-    student would be no smaller or the network's layers cannot be counted.
+    student would be no smaller or the network has no layers that could be counted.
     """
-    return _of_graph(config, model, context) if isinstance(model, OnnxModel) else _of_network(config, model, context)
+    if isinstance(model, OnnxModel):
+        return _of_graph(config, model, context)
+    return _of_fewer_layers(config, model, context) if not config.config else _of_config(config, model, context)
 
 
-def _of_network(config: Student, model: TorchModel, context: Context) -> TorchModel:
+def _of_fewer_layers(config: Student, model: TorchModel, context: Context) -> TorchModel:
+    before = model.parameters
+    layers = layers_of(predictor_of(model), _rows(model.inputs, context))
+    if not layers.tokens:
+        raise NotApplicable("a convolutional network has no layers to choose from; give the student a `config`")
+    assert config.layers is not None
+    kept = _kept(len(layers.blocks), config.layers)
+    stack = layers.blocks[0].rpartition(".")[0]
+    student = editing.apply(model, KeepLayers(module=stack, layers=kept))
+    context.notes.append(f"keeps layers {', '.join(str(index + 1) for index in kept)} of {len(layers.blocks)}")
+    context.notes.append(f"parameters {before / 1e6:.3g} M -> {student.parameters / 1e6:.3g} M")
+    return student
+
+
+def _of_config(config: Student, model: TorchModel, context: Context) -> TorchModel:
     if architecture.resized(model, context.references.source):
         raise InvalidRecipe("`student` must come before passes that prune: a pruned network has no config to change")
     wanted = dict(config.config)
@@ -47,8 +65,6 @@ def _of_network(config: Student, model: TorchModel, context: Context) -> TorchMo
     before, after = model.parameters, student.parameters
     if after >= before:
         raise NotApplicable(f"the student would have {after} weights, and the checkpoint has {before}")
-    if kept is not None:
-        context.notes.append(f"keeps layers {', '.join(str(index + 1) for index in kept)} of {count}")
     context.notes.append(f"parameters {before / 1e6:.3g} M -> {after / 1e6:.3g} M")
     context.notes.append(f"{copied} of {len(student.network.state_dict())} tensors start from the checkpoint's")
     return student

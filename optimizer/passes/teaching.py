@@ -61,8 +61,9 @@ class Lesson:
         if matches:
             self._matching = self._matched(student, context, inputs, hidden, attention, pairs)
         if self._teacher is not None:
+            one = _required(self._teacher, student, inputs)
             augmented = config.augmentation != Augmentation()
-            if matches or augmented or _bytes_of(self._teacher, inputs) > _KEPT_BYTES:
+            if matches or augmented or one.numel() * one.element_size() * len(rows) > _KEPT_BYTES:
                 self._live = LiveTeacher(student, self._teacher)
             else:
                 context.report(0.0, message="asking the teacher")
@@ -142,9 +143,17 @@ def _counted(context: Context, names: list[str], inputs: tuple[Tensor, ...]) -> 
     return None if mask is None else mask > 0
 
 
-def _bytes_of(teacher: Predictor, inputs: tuple[Tensor, ...]) -> int:
-    one = answers_of(teacher, [tensor[:1] for tensor in inputs])
-    return one.numel() * one.element_size() * len(inputs[0])
+def _required(teacher: Predictor, student: Predictor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The teacher's answer to one row. Raises NotApplicable when the student's has another shape."""
+    row = [tensor[:1] for tensor in inputs]
+    wanted, given = answers_of(teacher, row), answers_of(student, row)
+    theirs, mine = list(wanted.shape[1:]), list(given.shape[1:])
+    if theirs != mine:
+        raise NotApplicable(
+            f"the checkpoint answers {theirs} a row and the network here {mine}, so it cannot teach; with `alpha: 1` "
+            "the labels alone do"
+        )
+    return wanted
 
 
 def _taken(values: Tensor | None, rows: Tensor, like: Tensor) -> Tensor:

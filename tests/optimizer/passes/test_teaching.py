@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from optimizer.artifact.rows import Rows
@@ -134,6 +135,38 @@ def test_onnx_graph_teaches_without_labels(resnet, resnet_onnx, context):
 
 
 _INPUT = (TensorSpec(name="features", datatype="FP32", shape=("batch", 6, 4)),)
+
+
+def _language_model(layers):
+    torch.manual_seed(layers)
+    config = transformers.GPT2Config(
+        vocab_size=20, n_embd=16, n_layer=layers, n_head=2, n_positions=8, bos_token_id=0, eos_token_id=0,
+        attn_implementation="eager",
+    )  # fmt: skip
+    tokens = tuple(
+        TensorSpec(name=name, datatype="INT64", shape=("batch", "sequence")) for name in ("input_ids", "attention_mask")
+    )
+    return TorchModel(transformers.GPT2LMHeadModel(config).eval(), {}, tokens, {"sequence": 8})
+
+
+def test_language_model_teaches_a_shallower_one_token_by_token(resnet, context):
+    random = np.random.default_rng(0)
+    mask = np.arange(8) < random.integers(3, 9, (96, 1))
+    rows = Rows({"input_ids": random.integers(0, 20, (96, 8)), "attention_mask": mask.astype(np.int64)})
+    given = context(
+        resnet, task="causal_lm", splits=Splits(rows, rows, rows), references=References(lambda: _language_model(3))
+    )
+    learner, teacher = _language_model(2), _language_model(3)
+    inputs = tensors_of(rows, learner.inputs)
+    before = _apart(learner, teacher, inputs, "causal_lm")
+    distill.run(Distill(epochs=6, learning_rate=1e-2, hidden=0.1, attention=0.1), learner, given)
+    assert _apart(learner, teacher, inputs, "causal_lm") < 0.5 * before
+
+
+def test_teacher_that_answers_something_else_is_refused(resnet, context):
+    other = editing.of_another_config(resnet.load(), {"num_labels": 7, "id2label": None, "label2id": None})
+    with pytest.raises(NotApplicable, match=r"answers \[4\] a row and the network here \[7\]"):
+        distill.run(Distill(), other, context(resnet))
 
 
 def _small(task, seed):
