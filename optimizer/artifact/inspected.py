@@ -5,7 +5,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["huggingface", "onnx"]
-Kind = Literal["image", "text", "tensor"]
+Kind = Literal["image", "text", "audio", "tensor"]
+# What a model answers with: scores of classes, of labels that are independent, targets, scores of each token, a vector,
+# scores of each next token; "open" where an ONNX graph does not say.
+Head = Literal["classes", "labels", "targets", "tokens", "embedding", "next_token", "open"]
 
 
 class InputFacts(BaseModel):
@@ -36,7 +39,8 @@ class Inspection(BaseModel):
 
     format: Format
     kind: Kind
-    # Number of classes; None when an ONNX graph does not say.
+    head: Head = "classes"
+    # Number of classes, labels or targets; None when there are none, or an ONNX graph does not say.
     classes: int | None = None
     # In the order of the model's scores; empty when the checkpoint does not name them.
     class_names: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ def inspect_onnx(name: str, files: Mapping[str, Path], limits: GraphLimits | Non
     return Inspection(
         format="onnx",
         kind="tensor",
+        head="open",
         classes=_classes(outputs),
         inputs={tensor[0]: _facts(tensor) for tensor in inputs},
         outputs={tensor[0]: _facts(tensor) for tensor in outputs},

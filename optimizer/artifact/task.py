@@ -1,6 +1,9 @@
 """What a model is for: the task decides which labels data holds, how answers are scored and what training minimises."""
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from optimizer.artifact.inspected import Inspection
 
 Task = Literal[
     "classification",
@@ -32,3 +35,8 @@ METRIC: dict[Task, str] = {
 LOWER_IS_BETTER = frozenset({"rmse", "perplexity"})
 # Tasks that need no labels: the source's answers, or the inputs themselves, stand for them.
 UNLABELLED: frozenset[Task] = frozenset({"agreement", "embedding", "causal_lm"})
+
+
+def needs_new_head(inspection: "Inspection", task: str | None) -> bool:
+    """Whether the checkpoint is a body without a head, and the task has labels to train one on."""
+    return inspection.head == "embedding" and task is not None and task not in ("", *UNLABELLED)

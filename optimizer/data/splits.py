@@ -29,6 +29,7 @@ TRAIN, CALIBRATION, SELECTION, EVALUATION = "train", "calibration", "selection",
 SHARES = {TRAIN: 55, CALIBRATION: 5, SELECTION: 10, EVALUATION: 30}
 # More rows than these resolve differences of a tenth of a point; the rest of one file is better spent on training.
 MOST_EVALUATION_ROWS = 20_000
+_TARGET_STRATA = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +142,13 @@ def _units(
 ) -> tuple[list[_Unit], int]:
     """The rows that stay, joined where they belong together, and how many were removed."""
     groups = None if rows.group is None else _group_names(rows.group)
-    labels = np.zeros(len(rows), np.int64) if rows.labels is None else rows.labels
-    seen: set[tuple[bytes, int]] = set()
+    labels = _strata(rows)
+    seen: set[tuple[bytes, bytes]] = set()
     members: dict[str | bytes, list[int]] = {}
     # Equal inputs in two groups join the groups.
     joined = _Joined()
     for index, key in enumerate(content):
-        row = (key, int(labels[index]))
+        row = (key, b"" if rows.labels is None else rows.labels[index].tobytes())
         if key in without or row in seen or (groups is not None and groups[index] in without_groups):
             continue
         seen.add(row)
@@ -163,6 +164,17 @@ def _units(
         members = by_root
     units = [_unit(sorted(indices), labels, content, seed) for indices in members.values()]
     return units, len(rows) - sum(len(unit.rows) for unit in units)
+
+
+def _strata(rows: Rows) -> NDArray[np.int64]:
+    """What rows are stratified by: their class, the tenth in which their target lies, nothing for several labels."""
+    labels = rows.labels
+    if labels is None or labels.ndim > 1:
+        return np.zeros(len(rows), np.int64)
+    if labels.dtype.kind != "f":
+        return labels.astype(np.int64)
+    edges = np.quantile(labels, np.linspace(0, 1, _TARGET_STRATA + 1)[1:-1])
+    return np.searchsorted(edges, labels).astype(np.int64)
 
 
 class _Joined:

@@ -20,7 +20,7 @@ _KINDS_BY_LAYER = "layer_types"
 # Batch, channels, height and width.
 _PICTURE_AXES = 4
 # What a config says of the classes.
-_CLASSES = ("id2label", "label2id", "num_labels")
+_CLASSES = ("architectures", "id2label", "label2id", "num_labels", "problem_type")
 
 
 def apply(model: TorchModel, edit: Edit) -> TorchModel:

@@ -1,7 +1,7 @@
 """Export: torch.export's graph becomes one clean ONNX file, proved equal at batch sizes that it was not traced with."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from optimizer.artifact.signature import BATCH, Signature, TensorSpec
 from optimizer.errors import PassFailed, UnsupportedModel
 from optimizer.intake.onnx_file import save
 from optimizer.intake.predictor import Predictor, predictor_of
-from optimizer.intake.stages import LOGITS, OnnxModel, TorchModel
+from optimizer.intake.stages import OnnxModel, TorchModel
 from optimizer.passes import parity
 from optimizer.passes.context import Context
 from optimizer.passes.equal_weights import store_once
@@ -26,6 +26,8 @@ from optimizer.recipe.export import Export
 # The batch that is traced, and those that prove that it was not baked in.
 _TRACED = 2
 _FOREIGN = (1, 5)
+# What the answer is called while the graph is written: a name that no inner value has.
+_OUTPUT = "answer_of_the_network"
 
 
 def run(config: Export, model: TorchModel, context: Context) -> OnnxModel:
@@ -48,7 +50,7 @@ def output_name(model: TorchModel, context: Context) -> str:
 
 
 def graph_of(
-    predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...], opset: int, output: str = LOGITS
+    predictor: Predictor, model: TorchModel, inputs: tuple[Tensor, ...], opset: int, output: str
 ) -> onnx.ModelProto:
     """The graph of `predictor`, which takes what `model` takes. Raises UnsupportedModel when it cannot be exported."""
     with warnings.catch_warnings():
@@ -61,7 +63,7 @@ def graph_of(
                 dynamo=True,
                 opset_version=opset,
                 input_names=[spec.name for spec in model.inputs],
-                output_names=[output],
+                output_names=[_OUTPUT],
                 dynamic_shapes=free_axes(model),
                 external_data=False,
                 verbose=False,
@@ -75,8 +77,20 @@ def graph_of(
             raise UnsupportedModel(f"the model cannot be exported to ONNX: {_cause(error)}") from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    _rename(proto.graph, {output: f"{output}_inside", _OUTPUT: output})
     store_once(proto)
     return proto
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Renames values wherever they stand; the exporter may have given an inner value the name of the answer."""
+    for node in graph.node:
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+    for value in (*graph.output, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for tensor in graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
 
 
 def free_axes(model: TorchModel) -> tuple[tuple[dict[int, Any], ...]]:

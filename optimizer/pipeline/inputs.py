@@ -7,6 +7,7 @@ from pathlib import Path
 from optimizer.artifact import dataset
 from optimizer.artifact.inspection import inspect_checkpoint
 from optimizer.artifact.rows import Rows
+from optimizer.artifact.task import Task
 from optimizer.data.splits import Part, Splits, split
 from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
 from optimizer.passes.context import Splits as PassSplits
@@ -22,6 +23,7 @@ class Inputs:
     checkpoint: Checkpoint
     files: Mapping[str, Rows]
     splits: Splits
+    task: Task
 
     @property
     def stage(self) -> Stage:
@@ -53,7 +55,7 @@ def read_inputs(spec: TrialSpec) -> Inputs:
     if spec.task == "agreement":
         # Labels that the owner does not want to count are not shown to any pass.
         files = {name: rows.unlabelled() for name, rows in files.items()}
-    return Inputs(Checkpoint(names, inspection), files, split(files, spec.seed))
+    return Inputs(Checkpoint(names, inspection), files, split(files, spec.seed), spec.task)
 
 
 def open_checkpoint(inputs: Inputs, spec: TrialSpec, directory: Path) -> Model:
@@ -67,7 +69,7 @@ def open_torch(inputs: Inputs) -> TorchModel:
     """The checkpoint's network as its owner trained it."""
     from optimizer.intake import hf
 
-    return hf.load(inputs.checkpoint, inputs.files[inputs.splits.train.file])
+    return hf.load(inputs.checkpoint, inputs.files[inputs.splits.train.file], inputs.task)
 
 
 def open_onnx(inputs: Inputs, spec: TrialSpec, directory: Path) -> OnnxModel:

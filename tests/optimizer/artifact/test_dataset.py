@@ -58,13 +58,14 @@ def test_without_labels_the_task_is_agreement() -> None:
         check({"all": images(labels=None)}, IMAGE, "classification")
     with pytest.raises(InvalidDataset, match=r"the data \(eval\) has none"):
         check({"train": images(), "eval": images(labels=None)}, IMAGE)
-    with pytest.raises(InvalidDataset, match="unknown task 'regression'; allowed are classification, agreement"):
-        check({"all": images()}, IMAGE, "regression")
+    with pytest.raises(InvalidDataset, match="unknown task 'ranking'; allowed are classification, binary"):
+        check({"all": images()}, IMAGE, "ranking")
 
 
 def test_one_score_makes_no_classes() -> None:
+    one_score = tensor(1, x=InputFacts(datatype="FP32", shape=("batch", 2)))
     with pytest.raises(InvalidDataset, match="one score a row"):
-        check({"all": Rows({"x": np.zeros((20, 2))})}, tensor(1, x=InputFacts(datatype="FP32", shape=("batch", 2))))
+        check({"all": Rows({"x": np.zeros((20, 2))}, np.zeros(20, np.int64))}, one_score, "classification")
 
 
 @pytest.mark.parametrize("label", [-1, 50, 2**40])
@@ -125,7 +126,7 @@ def test_the_first_bad_row_is_named() -> None:
             {"token_type_ids": np.ones((20, 8))},
             "does not take: token_type_ids; allowed are input_ids, attention_mask .optional.",
         ),
-        ({"label": np.ones(20)}, "does not take: label; .* and labels and group"),
+        ({"label": np.ones(20)}, "does not take: label; .* and labels and group and sample_weight"),
     ],
 )
 def test_texts_that_do_not_fit(changes: dict[str, Any], words: str) -> None:
@@ -203,8 +204,10 @@ def test_splits_have_known_names_and_rows_enough() -> None:
         ({"labels": np.zeros(3, int)}, "holds no input array"),
         ({"x": np.float32(1)}, "'x' is a single value; the first axis must be the rows"),
         ({"x": np.zeros(3), "labels": np.zeros(4, int)}, "different numbers of rows: labels 4, x 3"),
-        ({"x": np.zeros(3), "labels": np.zeros((3, 1), int)}, r"labels has shape \[3, 1\]"),
-        ({"x": np.zeros(3), "labels": np.zeros(3)}, "labels holds float64; class numbers must be integers"),
+        ({"x": np.zeros(3), "labels": np.zeros((3, 1, 1), int)}, r"labels has shape \[3, 1, 1\]"),
+        ({"x": np.zeros(3), "labels": np.array([0.0, np.nan, 1.0])}, "labels holds values that are NaN"),
+        ({"x": np.zeros(3), "sample_weight": np.array([1.0, -1.0, 1.0])}, "sample_weight must hold numbers from 0 on"),
+        ({"x": np.zeros(3), "slice.city": np.zeros((3, 2))}, r"slice.city has shape \[3, 2\]"),
         ({"x": np.zeros(3), "labels": np.full(3, 2**63, np.uint64)}, "labels holds 9223372036854775808"),
         ({"x": np.zeros(3), "group": np.zeros((3, 2))}, r"group has shape \[3, 2\]"),
         ({"x": np.array(["a", "b"])}, "'x' holds <U1; allowed are numbers"),
@@ -226,6 +229,19 @@ def test_labels_and_groups_are_set_apart(tmp_path: Path) -> None:
     assert (rows.labels.dtype, rows.labels.tolist()) == (np.int64, [0, 1, 2])
     assert rows.group is not None
     assert rows.group.tolist() == ["a", "a", "b"]
+
+
+def test_weights_and_slices_are_set_apart(tmp_path: Path) -> None:
+    arrays = {"x": np.zeros(3), "labels": np.array([0.5, 1.5, 2.5]), "sample_weight": np.array([1, 0, 2])}
+    np.savez(tmp_path / "d", **arrays, **{"slice.city": np.array(["a", "b", "a"])})
+    rows = read(tmp_path / "d.npz", "d.npz").take(np.array([2, 0]))
+    assert list(rows.arrays) == ["x"]
+    assert rows.labels is not None
+    assert (rows.labels.dtype, rows.labels.tolist()) == (np.float32, [2.5, 0.5])
+    assert rows.weight is not None
+    assert rows.weight.tolist() == [2.0, 1.0]
+    assert rows.slices["city"].tolist() == ["a", "a"]
+    assert rows.unlabelled().labels is None
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
