@@ -89,7 +89,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
         nodes = list(model.graph.nodes)
         encoder = any(node.target in _ENCODER_SIGNS for node in nodes)
         for node in nodes:
-            if node.target in _CONVOLUTIONS or (node.target in _PRODUCTS and _constant(node.args[1])):
+            if node.target in WEIGHTED and _constant(node.args[1]):
                 self._weighted(node, answers=node.target in _CONVOLUTIONS)
             elif encoder:
                 continue

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
-from torch import Tensor
-from torch.fx import GraphModule
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e import disable_fake_quant, disable_observer, enable_fake_quant, enable_observer
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 from torchao.quantization.pt2e.utils import _fuse_conv_bn_
@@ -119,8 +119,24 @@ def _simplify(program: GraphModule) -> None:
         node.target = _OUT_OF_PLACE.get(node.target, node.target)
         if node.target in _DROPOUT:
             node.replace_all_uses_with(node.args[0])
+        elif node.target is aten.addmm.default and node.args[2].op == "get_attr":
+            _as_linear(program, node)
     program.graph.eliminate_dead_code()
     program.recompile()
+
+
+def _as_linear(program: GraphModule, node: Node) -> None:
+    """`bias + values @ weight`, as GPT-2 multiplies, in the form whose weight has the outputs first."""
+    bias, values, weight = node.args
+    assert isinstance(weight, Node)
+    name = f"{weight.name}_turned"
+    if not hasattr(program, name):
+        turned = program.get_parameter(str(weight.target)).detach().t().contiguous()
+        program.register_parameter(name, nn.Parameter(turned))
+    with program.graph.inserting_before(node):
+        constant = program.graph.get_attr(name)
+    node.target = aten.linear.default
+    node.args = (values, constant, bias)
 
 
 @contextmanager

@@ -6,13 +6,15 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+import transformers
 from torch import nn
 
+from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.signature import TensorSpec
 from optimizer.errors import NotApplicable
 from optimizer.intake.predictor import predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
-from optimizer.passes import export, integer_program, quantize_aware, quantize_static
+from optimizer.passes import export, integer_program, quantize_aware, quantize_static, training
 from optimizer.passes.integer_types import choose
 from optimizer.passes.selection import score
 from optimizer.recipe.export import Export
@@ -120,3 +122,46 @@ def test_processor_that_saturates_gets_weights_of_seven_bits(resnet, context):
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) >= 2
     ]
     assert max(int(np.abs(weight).max()) for weight in weights) == 63
+
+
+def test_products_with_the_weight_the_other_way_round_are_rounded_too():
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=20, n_embd=16, n_layer=1, n_head=2, n_positions=8, bos_token_id=0, eos_token_id=0, use_cache=False,
+        attn_implementation="eager",
+    )  # fmt: skip
+    tokens = (TensorSpec(name="input_ids", datatype="INT64", shape=("batch", "sequence")),)
+    model = TorchModel(transformers.GPT2LMHeadModel(config).eval(), {}, tokens, {"sequence": 8})
+    example = (torch.randint(20, (2, 6)),)
+    types = choose("u8s8", fingerprint(), "cpu")
+    rounding = integer_program.prepared(predictor_of(model), example, export.free_axes(model), types)
+    assert rounding.weighted == 5
+    rounding.observe(example)
+    with torch.no_grad():
+        wanted, given = predictor_of(model).eval()(*example), rounding(*example)
+    assert 0 < float((wanted - given).norm() / wanted.norm()) < 0.05
+
+
+def test_training_that_was_killed_goes_on_where_it_was(resnet, context, tmp_path, monkeypatch):
+    settings_of = training.settings_of
+    monkeypatch.setattr(
+        training, "settings_of", lambda *given: dataclasses.replace(settings_of(*given), save_seconds=0)
+    )
+
+    class Killed(Exception):
+        pass
+
+    def killed(share, **more):
+        if share > 0.6:
+            raise Killed
+
+    recipe = QuantizeAware(types="u8s8", epochs=2, batch_size=16)
+    kept = tmp_path / "resume"
+    kept.mkdir()
+    with pytest.raises(Killed):
+        quantize_aware.run(recipe, resnet.load(), context(resnet, "killed", report=killed, resume=kept))
+    again = context(resnet, "again", resume=kept)
+    gone_on = quantize_aware.run(recipe, resnet.load(), again)
+    assert any("went on from update" in note for note in again.notes)
+    whole = quantize_aware.run(recipe, resnet.load(), context(resnet, "whole"))
+    assert gone_on.path.read_bytes() == whole.path.read_bytes()
