@@ -124,6 +124,7 @@ def settings_of(config: Training, model: TorchModel, context: Context) -> Settin
         gradient_norm=config.gradient_norm,
         augmentation=config.augmentation,
         mixed_precision=config.mixed_precision,
+        processes=config.processes,
     )
 
 

@@ -62,9 +62,13 @@ class Training(BaseModel):
     augmentation: Augmentation = Augmentation()
     # "auto" measures on a CPU whether bf16 pays, so the weights are then not the same on every run.
     mixed_precision: MixedPrecision = "none"
+    # Each trains on its share of every batch, on a GPU of its own where the job has GPUs.
+    processes: int = Field(default=1, ge=1, le=64)
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> "Training":
         if self.freeze_epochs > self.epochs:
             raise ValueError(f"freeze_epochs ({self.freeze_epochs:g}) are a part of epochs ({self.epochs:g})")
+        if self.processes > self.batch_size:
+            raise ValueError(f"processes ({self.processes}) are at most the rows of a batch ({self.batch_size})")
         return self

@@ -1,13 +1,11 @@
 """The training loop: fine-tuning, recovery after pruning, distillation and training with rounding all use it."""
 
 import copy
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,13 +13,28 @@ from torch import Tensor, nn
 
 from optimizer.errors import PassFailed
 from optimizer.intake.predictor import Predictor
-from optimizer.train import checkpoint, dropout, optimisers, placement, precision, schedule, threads
+from optimizer.train import (
+    batch_statistics,
+    checkpoint,
+    dropout,
+    memory,
+    optimisers,
+    parallel,
+    placement,
+    precision,
+    schedule,
+    threads,
+)
 from optimizer.train.augmentation import Augmenter
+from optimizer.train.batches import batches, part
 from optimizer.train.fit import Fit
 from optimizer.train.hooks import Hook
+from optimizer.train.job import Job
 from optimizer.train.losses import Objective
+from optimizer.train.ranks import Ranks, add_up, agree
+from optimizer.train.ranks import told as told_by_first
 from optimizer.train.saver import Saver
-from optimizer.train.selection import Selection, judge
+from optimizer.train.selection import Judged, Selection, judge
 from optimizer.train.settings import Settings
 from optimizer.train.state import State
 
@@ -53,78 +66,100 @@ def fit(
     The same seed, data and thread count give the same weights on a CPU. Torch's global random state and thread count
     are restored. Raises PassFailed when the loss or a gradient is no longer a number, or when memory runs out.
     """
+    job = Job(predictor, inputs, objective, selection, settings, companions, tuple(hooks), tuple(names), resume)
+    size = min(settings.processes, len(inputs[0]))
+    sent = replace(job, selection=replace(selection, inputs=(), truth=selection.truth[:0]))
     with (
-        threads.limited(threads.useful_threads(predictor, inputs, settings)),
-        torch.random.fork_rng(devices=range(torch.cuda.device_count()) if settings.device == "cuda" else []),
-        dropout.overridden(predictor, settings.dropout),
-        _memory_told(settings),
+        _surroundings(job),
+        parallel.gathered(size, settings.device, follow, sent) as (ranks, told),
+        batch_statistics.shared(predictor, ranks),
     ):
-        torch.manual_seed(settings.seed)
-        loop = _Loop(predictor, inputs, objective, selection, settings, progress, companions, hooks, names, clock)
-        loop.begin(resume)
+        loop = _Loop(job, ranks, progress, clock)
+        loop.begin([] if told is None else [told])
         return loop.run()
 
 
+def follow(ranks: Ranks, job: object) -> None:
+    """Trains along in a further process: the same updates, on other rows of each batch."""
+    assert isinstance(job, Job)
+    with _surroundings(job, ranks.rank), batch_statistics.shared(job.predictor, ranks):
+        loop = _Loop(job, ranks, lambda *_: None, time.monotonic)
+        loop.begin([])
+        loop.run()
+
+
+@contextmanager
+def _surroundings(job: Job, rank: int = 0) -> Iterator[None]:
+    settings = job.settings
+    useful = threads.useful_threads(job.predictor, job.inputs, settings)
+    with (
+        threads.limited(max(1, useful // settings.processes)),
+        torch.random.fork_rng(devices=range(torch.cuda.device_count()) if settings.device == "cuda" else []),
+        dropout.overridden(job.predictor, settings.dropout),
+        memory.told_when_short(settings.batch_size),
+    ):
+        torch.manual_seed(settings.seed + rank)
+        yield
+
+
 class _Loop:
-    def __init__(
-        self,
-        predictor: Predictor,
-        inputs: tuple[Tensor, ...],
-        objective: Objective,
-        selection: Selection,
-        settings: Settings,
-        progress: Progress,
-        companions: nn.Module | None,
-        hooks: Sequence[Hook],
-        names: Sequence[str],
-        clock: Callable[[], float],
-    ) -> None:
-        memory, device = placement.memory_format(predictor), settings.device
-        trained = [predictor] if companions is None else [predictor, companions]
-        for module in trained:
-            placement.place(module, device, memory)
-        self._predictor = predictor
-        self._inputs = placement.placed(inputs, device, memory)
-        self._selection = Selection(placement.placed(selection.inputs, device, memory), selection.truth, selection.task)
-        self._augmenter = Augmenter(settings.augmentation, tuple(names) or ("",) * len(inputs), inputs)
-        self._objective, self._settings, self._progress, self._hooks = objective, settings, progress, hooks
-        self._parameters = [parameter for module in trained for parameter in module.parameters()]
+    def __init__(self, job: Job, ranks: Ranks, progress: Progress, clock: Callable[[], float]) -> None:
+        self._ranks, self._progress, self._clock = ranks, progress, clock
+        self._predictor, self._objective, self._hooks = job.predictor, job.objective, job.hooks
+        self._settings, self._resume, self._identity = job.settings, job.resume, job.identity
+        settings, predictor, inputs, selection = job.settings, job.predictor, job.inputs, job.selection
+        order, device = placement.memory_format(predictor), settings.device
+        for module in job.trained:
+            placement.place(module, device, order)
+        self._inputs = placement.placed(inputs, device, order)
+        self._selection = replace(selection, inputs=placement.placed(selection.inputs, device, order))
+        self._augmenter = Augmenter(settings.augmentation, job.names or ("",) * len(inputs), inputs)
+        self._parameters = [parameter for module in job.trained for parameter in module.parameters()]
         self._shuffle = torch.Generator().manual_seed(settings.seed)
         # A stream of its own, so that a batch's augmentation does not change the order of rows.
         self._random = torch.Generator().manual_seed(settings.seed + 1)
         self._rows = len(inputs[0])
-        self._per_epoch = len(batches(torch.arange(self._rows), settings.batch_size))
+        self._least = max(2, ranks.size)
+        self._per_epoch = len(batches(torch.arange(self._rows), settings.batch_size, self._least))
         self._steps = max(1, math.ceil(settings.epochs * self._per_epoch))
         self._moving = checkpoint.Moving(
-            trained=trained,
-            optimiser=optimisers.optimiser_of(predictor, companions, settings),
-            hooks=hooks,
+            trained=job.trained,
+            optimiser=optimisers.optimiser_of(predictor, job.companions, settings),
+            hooks=job.hooks,
             order=self._shuffle.get_state(),
             random=self._random,
             best={},
         )
         self._state = State()
         self._saver: Saver | None = None
-        self._clock = clock
 
-    def begin(self, resume: Path | None) -> None:
+    def begin(self, notes: list[str]) -> None:
         """Takes up what an earlier process left, or decides how to compute."""
-        settings = self._settings
+        settings, ranks, identity = self._settings, self._ranks, self._identity
         state = None
-        if resume is not None:
-            self._saver = Saver(resume, self._identity(), settings.save_seconds, self._clock)
-            state = checkpoint.load(resume, self._saver.identity, self._moving)
+        if self._resume is not None:
+            state = checkpoint.load(self._resume, identity, self._moving)
+            if ranks.rank == 0:
+                self._saver = Saver(self._resume, identity, settings.save_seconds, self._clock)
+        # Before the first can save again.
+        if not agree(ranks, 0 if state is None else state.step):
+            raise PassFailed("the processes of data-parallel training do not find the same saved state")
         if state is None:
             rows = torch.arange(min(settings.batch_size, self._rows)).to(settings.device)
             tensors = tuple(tensor[rows] for tensor in self._inputs)
             chosen, told = precision.choose(
                 settings.mixed_precision, self._predictor, self._objective, tensors, rows, settings.device
             )
-            self._state = State(precision=chosen, notes=[] if told is None else [told])
+            # Measured in each, so the first decides.
+            chosen = precision.KINDS[round(told_by_first(ranks, [precision.KINDS.index(chosen)])[0])]
+            self._state = State(precision=chosen, notes=notes if told is None else [*notes, told])
             self._moving.scaler = precision.scaler_of(chosen)
         else:
             self._state = state
             state.notes.append(f"went on from update {state.step} of {self._steps} after an interruption")
+            if ranks.rank:
+                # What was saved is the first's.
+                torch.manual_seed(settings.seed + ranks.rank + state.step * ranks.size)
         self._shuffle.set_state(self._moving.order)
         self._first, self._started = self._state.step, self._clock()
 
@@ -153,12 +188,22 @@ class _Loop:
         self._moving.order = self._shuffle.get_state()
         order = torch.randperm(self._rows, generator=self._shuffle)
         done = state.tally.updates
-        for batch in batches(order, self._settings.batch_size)[done : done + self._steps - state.step]:
+        for batch in batches(order, self._settings.batch_size, self._least)[done : done + self._steps - state.step]:
             self._update(batch.to(self._settings.device))
-        if state.close_epoch(judge(self._predictor, self._selection, self._settings.device)):
+        if state.close_epoch(self._judged()):
             self._moving.best = copy.deepcopy(self._predictor.state_dict())
         elif self._settings.schedule == "plateau":
             state.plateau = schedule.plateau(state.without_progress, state.plateau, self._settings.gamma)
+
+    def _judged(self) -> Judged:
+        judged = None
+        if self._ranks.rank == 0:
+            judged = judge(self._predictor, self._selection, self._settings.device)
+        if self._ranks.size > 1:
+            said = (0.0, 0.0) if judged is None else (judged.score, judged.minus_loss)
+            return Judged(*told_by_first(self._ranks, said))
+        assert judged is not None
+        return judged
 
     def _update(self, rows: Tensor) -> None:
         state, steps, rate = self._state, self._steps, self._rate()
@@ -177,39 +222,43 @@ class _Loop:
 
     def _step(self, rows: Tensor) -> tuple[float, float]:
         """Moves the weights once; returns the loss, and the length of the gradient."""
-        settings, scaler = self._settings, self._moving.scaler
-        self._moving.optimiser.zero_grad(set_to_none=True)
+        settings, scaler, optimiser = self._settings, self._moving.scaler, self._moving.optimiser
+        optimiser.zero_grad(set_to_none=True)
         with precision.computing(self._state.precision, settings.device):
-            loss = self._loss(rows)
-        value = float(loss.detach())
-        self._require(value, "the loss")
+            # What this process adds to the mean over the batch.
+            loss = self._loss(rows) * (len(part(rows, self._ranks)) / len(rows))
         shrinking = optimisers.penalty(self._parameters, settings.l1, settings.l2)
-        whole = loss if shrinking is None else loss + shrinking
+        whole = loss if shrinking is None else loss + shrinking / self._ranks.size
+        (whole if scaler is None else scaler.scale(whole)).backward()
+        value = add_up(self._ranks, self._parameters, float(loss.detach()))
+        self._require(value, "the loss")
+        if scaler is not None:
+            scaler.unscale_(optimiser)
         longest = math.inf if settings.gradient_norm is None else settings.gradient_norm
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, longest))
         if scaler is None:
-            whole.backward()
-            norm = float(nn.utils.clip_grad_norm_(self._parameters, longest))
             self._require(norm, "a gradient")
-            self._moving.optimiser.step()
+            optimiser.step()
         else:
-            # The scaler leaves out updates whose gradients are no numbers, and scales less from then on.
-            scaler.scale(whole).backward()
-            scaler.unscale_(self._moving.optimiser)
-            norm = float(nn.utils.clip_grad_norm_(self._parameters, longest))
-            scaler.step(self._moving.optimiser)
+            # Leaves out updates whose gradients are no numbers, and scales less from then on.
+            scaler.step(optimiser)
             scaler.update()
         return value, norm
 
     def _loss(self, rows: Tensor) -> Tensor:
+        """Mean loss of this process's part of a batch; what is random is drawn for the whole batch everywhere."""
         tensors = self._augmenter(tuple(tensor[rows] for tensor in self._inputs), self._random)
+        own = part(rows, self._ranks)
         if not self._augmenter.mixes:
-            return self._objective(self._answers(tensors), rows)
-        share, partner = self._augmenter.share(self._random), torch.randperm(len(rows), generator=self._random)
-        partner = partner.to(rows.device)
-        answers = self._answers(tuple(share * tensor + (1 - share) * tensor[partner] for tensor in tensors))
-        return share * self._objective(answers, rows) + (1 - share) * self._objective(answers, rows[partner])
+            return self._objective(self._answers(tensors), own)
+        share, order = self._augmenter.share(self._random), torch.randperm(len(rows), generator=self._random)
+        order = order.to(rows.device)
+        answers = self._answers(tuple(share * tensor + (1 - share) * tensor[order] for tensor in tensors))
+        other = part(rows[order], self._ranks)
+        return share * self._objective(answers, own) + (1 - share) * self._objective(answers, other)
 
     def _answers(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        tensors = tuple(part(tensor, self._ranks) for tensor in tensors)
         for hook in self._hooks:
             hook.before_forward(tensors)
         answers: Tensor = self._predictor(*tensors)
@@ -226,35 +275,3 @@ class _Loop:
             settings.schedule, self._state.step, self._steps, settings.warmup_share, settings.gamma, self._per_epoch
         )
         return settings.learning_rate * share * self._state.plateau
-
-    def _identity(self) -> str:
-        """What must be equal for one training to go on from another's state."""
-        shapes = [list(parameter.shape) for parameter in self._parameters]
-        settings = asdict(self._settings) | {"augmentation": self._settings.augmentation.model_dump()}
-        for name in ("threads", "save_seconds"):
-            del settings[name]
-        told = json.dumps([settings, shapes, self._rows, self._steps])
-        return hashlib.sha256(told.encode()).hexdigest()
-
-
-def batches(order: Tensor, size: int) -> list[Tensor]:
-    """Cuts an order of rows into batches."""
-    cut = list(torch.split(order, size))
-    # Batch normalisation has no variance to divide by when a batch is a single row.
-    if len(cut) > 1 and len(cut[-1]) == 1:
-        cut[-2:] = [torch.cat(cut[-2:])]
-    return cut
-
-
-@contextmanager
-def _memory_told(settings: Settings) -> Iterator[None]:
-    """Turns running out of memory, for which torch has no error of its own on CPUs, into a sentence that helps."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "allocate memory" not in str(error):
-            raise
-        raise PassFailed(
-            f"memory ran out while training with {settings.batch_size} rows a batch; try a smaller batch_size"
-        ) from error

@@ -12,6 +12,7 @@ from optimizer.recipe.training import MixedPrecision
 from optimizer.train.losses import Objective
 from optimizer.train.state import Precision
 
+KINDS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # A bit of accuracy is risked, so a little more speed is no reason.
 _WORTH = 1.15

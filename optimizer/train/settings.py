@@ -31,5 +31,6 @@ class Settings:
     gradient_norm: float | None = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
     mixed_precision: MixedPrecision = "none"
+    processes: int = 1
     # Least time between two savings of the training's state.
     save_seconds: float = 30.0

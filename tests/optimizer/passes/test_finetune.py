@@ -145,7 +145,7 @@ def test_every_field_of_a_config_reaches_the_settings(resnet, context):
     config = Training(
         epochs=3, batch_size=7, optimiser="sgd", momentum=0.5, learning_rate=0.3, schedule="exponential",
         warmup_share=0.2, gamma=0.9, layer_decay=0.8, weight_decay=0.2, l1=0.1, l2=0.3, dropout=0.4, patience=2,
-        gradient_norm=5.0, augmentation="light", mixed_precision="auto",
+        gradient_norm=5.0, augmentation="light", mixed_precision="auto", processes=3,
     )  # fmt: skip
     settings = training.settings_of(config, resnet.load(), context(resnet))
     fields = {field.name for field in dataclasses.fields(settings)} & set(Training.model_fields)
