@@ -9,6 +9,7 @@ from optimizer.passes import distill, prune
 from optimizer.passes.made_up import made_up, supplied
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.prune import PruneStructured
+from optimizer.train.soft_targets import soft_loss
 
 
 def _with_train(given, rows):
@@ -67,3 +68,17 @@ def test_pictures_of_a_network_that_remembers_nothing_cannot_be_made_up(vit, con
         supplied(Distill(data="synthetic"), model, given)
     few = _with_train(given, given.splits.train.take(np.arange(5)))
     assert supplied(Distill(), model, few) is few
+
+
+def test_student_learns_from_texts_that_are_made_up(bert, context):
+    given = context(bert)
+    cut = prune.run(PruneStructured(ratio=0.75, round_to=1), bert.load(), given)
+    inputs = tensors_of(given.splits.selection, cut.inputs)
+    wanted = answers_of(predictor_of(bert.load()), inputs)
+
+    def apart():
+        return float(soft_loss("classification", 1.0)(answers_of(predictor_of(cut), inputs), wanted, None))
+
+    before = apart()
+    distill.run(Distill(data="synthetic", epochs=4), cut, given)
+    assert apart() < 0.5 * before
