@@ -18,6 +18,7 @@ from optimizer.pipeline.inputs import Inputs, open_checkpoint, open_onnx, open_t
 from optimizer.pipeline.progress import Meter
 from optimizer.pipeline.steps import StepStore, read_model, read_records
 from optimizer.recipe.base import Stage
+from optimizer.recipe.defaults import beginning, source_recipe
 from optimizer.recipe.keys import KeyInputs, step_keys
 from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.trial import Event, StepFinished, StepStarted, TrialSpec
@@ -52,6 +53,18 @@ class Bench:
                 "an ONNX checkpoint has no network to change or to look into; push the Hugging Face directory instead"
             )
         return open_torch(self.inputs)
+
+    def trained(self) -> TorchModel:
+        """The network that recipes start from: the checkpoint's, with its head trained where it came without one."""
+        recipe = source_recipe(self.inputs.checkpoint.inspection, self.spec.task)
+        first = recipe.model_copy(update={"steps": beginning(recipe)})
+        keys = step_keys(first, self.key_inputs)
+        found = self.store.find(keys[-1]) if keys else None
+        if found is None:
+            return self.source()
+        model = read_model(found, Stage.TORCH, self.source)
+        assert isinstance(model, TorchModel)
+        return model
 
     def graph(self) -> OnnxModel:
         """An ONNX checkpoint's graph."""
@@ -119,7 +132,7 @@ def context_of(bench: Bench, directory: Path, report: Callable[..., None], key: 
     return Context(
         task=spec.task,
         splits=inputs.for_passes(),
-        references=References(bench.source, bench.graph if inputs.stage is Stage.ONNX else None),
+        references=References(bench.trained, bench.graph if inputs.stage is Stage.ONNX else None),
         hardware=bench.hardware,
         session=spec.session,
         seed=spec.seed,

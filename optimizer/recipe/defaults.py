@@ -4,10 +4,13 @@ The order is that of the chance to gain per second: passes on the ONNX file cost
 Recipes share beginnings (slim and slim-int8 prune and distil alike), so that the second takes them from the cache.
 """
 
-from optimizer.artifact.inspected import Format, Inspection
+from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.session import Target
+from optimizer.artifact.task import needs_new_head
+from optimizer.recipe.base import Stage
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
+from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.fp16 import Fp16
 from optimizer.recipe.fuse import Fuse
 from optimizer.recipe.prune import PruneStructured
@@ -29,9 +32,30 @@ _QUANTISED = frozenset(
 )  # fmt: skip
 
 
-def source_recipe(checkpoint_format: Format) -> Recipe:
-    """The recipe of the source itself: the checkpoint as fp32 ONNX, with nothing taken away."""
-    return Recipe(name="fp32", steps=() if checkpoint_format == "onnx" else (Export(),))
+# Trains the head that a bare body is given: first by itself, then with the body.
+_HEAD = Finetune(epochs=3, freeze_epochs=1)
+
+
+def source_recipe(inspection: Inspection, task: str) -> Recipe:
+    """The recipe of the source itself: the checkpoint as fp32 ONNX, with nothing taken away.
+
+    A bare body is given a head for `task`, which is trained first; every other recipe then begins alike.
+    """
+    head = (_HEAD,) if needs_new_head(inspection, task) else ()
+    return Recipe(name="fp32", steps=() if inspection.format == "onnx" else (*head, Export()))
+
+
+def beginning(source: Recipe) -> tuple[AnyPass, ...]:
+    """The steps of a source's recipe that make the network which all other recipes start from."""
+    return tuple(step for step in source.steps if step.produces is Stage.TORCH)
+
+
+def begun_like(source: Recipe, recipe: Recipe) -> Recipe:
+    """The recipe with the source's beginning before its own steps, unless it begins so already."""
+    first = beginning(source)
+    if recipe.steps[: len(first)] == first:
+        return recipe
+    return recipe.model_copy(update={"steps": (*first, *recipe.steps)})
 
 
 def default_recipes(inspection: Inspection, target: Target) -> list[Recipe]:

@@ -8,6 +8,7 @@ import grpc
 from optimizer.artifact.digest import is_sha256, of_tree
 from optimizer.artifact.relative_path import check_distinct, check_relative_path
 from optimizer.artifact.store import ArtifactStore
+from optimizer.artifact.task import TASKS
 from service.api.caller import tenant_of
 from service.api.names import check_model_name
 from service.api.revision import misfit
@@ -20,7 +21,6 @@ from service.wire.stillroom.v1 import model_service_pb2 as wire
 from service.wire.stillroom.v1 import model_service_pb2_grpc as wire_grpc
 
 _MAX_FILES = 1000
-_TASKS = ("classification", "agreement")
 _SPLITS = ({"all"}, {"train", "eval"})
 
 
@@ -43,8 +43,8 @@ class ModelServicer(wire_grpc.ModelServiceServicer):
         dataset = dict(zip(request.dataset_files, self._stored(tenant, request.dataset_files.values()), strict=True))
         if dataset and set(dataset) not in _SPLITS:
             raise InvalidArgument(f"dataset_files are `all`, or `train` and `eval`, not {', '.join(sorted(dataset))}")
-        if request.task not in ("", *_TASKS):
-            raise InvalidArgument(f"unknown task {request.task[:40]!r}; allowed are {', '.join(_TASKS)}")
+        if request.task not in ("", *TASKS):
+            raise InvalidArgument(f"unknown task {request.task[:40]!r}; allowed are {', '.join(TASKS)}")
         if not files:
             raise InvalidArgument("a checkpoint needs at least one file")
         existing = self._records.find(tenant, name)

@@ -117,7 +117,7 @@ class Client:
         """Uploads a checkpoint (a Hugging Face directory or an .onnx file) as the model's next revision.
 
         `data` maps "all", or "train" and "eval", to .npz, .safetensors or .parquet files; without it the model keeps
-        the data set that it has. `task` is "classification", "agreement" or empty: the server chooses by the labels.
+        the data set that it has. `task` is one of docs/data.md, or empty: the server chooses by model and labels.
         """
         chosen = selection.select(path)
         data = data or {}

@@ -19,7 +19,11 @@ def push(
         ),
     ] = None,
     task: Annotated[
-        str, typer.Option(help="classification or agreement; default: classification if the data has labels.")
+        str,
+        typer.Option(
+            help="classification, binary, multilabel, regression, token_classification, embedding, causal_lm or "
+            "agreement; default: what model and labels suggest."
+        ),
     ] = "",
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,

@@ -39,7 +39,7 @@ class Assignment:
 
     tenant: str
     model: str
-    # What the model's owner said that the data is for ("classification", "agreement").
+    # What the model's owner said that the data is for ("classification", "causal_lm").
     model_task: str
     revision: str
     checkpoint_digest: str

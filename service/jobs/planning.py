@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
 from optimizer.recipe.base import Stage
+from optimizer.recipe.defaults import begun_like
 from optimizer.recipe.recipe import Recipe, check_order
 
 # Of one job; each is at least one process and one measurement.
@@ -39,6 +40,8 @@ class Published:
 def plan(checkpoint_format: str, source: Recipe, has_source: bool, recipes: Sequence[Recipe]) -> list[Recipe]:
     """The recipes in the order of their trials: the source first unless it exists, each recipe once.
 
+    Where the source's own recipe trains a head first, all others begin alike.
+
     Raises InvalidRecipe for a recipe whose passes cannot follow each other from this format, or too many of them.
     """
     if len(recipes) > MAX_RECIPES:
@@ -46,7 +49,8 @@ def plan(checkpoint_format: str, source: Recipe, has_source: bool, recipes: Sequ
     start = START_STAGES[checkpoint_format]
     planned = [] if has_source else [source]
     seen = {(source.name, source.digest)}
-    for recipe in recipes:
+    for asked in recipes:
+        recipe = begun_like(source, asked)
         check_order(recipe, start)
         if (recipe.name, recipe.digest) not in seen:
             seen.add((recipe.name, recipe.digest))

@@ -5,13 +5,12 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from optimizer.artifact.inspected import Format, Inspection
+from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.manifest import Verdict
 from optimizer.artifact.session import present_target
 from optimizer.recipe.defaults import default_recipes, source_recipe
@@ -129,8 +128,9 @@ class JobQueue:
             .where(tables.Variant.checkpoint_id == start.id, tables.Variant.verdict == Verdict.SOURCE)
             .limit(1)
         ).first()
-        wanted = recipes or default_recipes(Inspection.model_validate(start.inspection), present_target())
-        source = source_recipe(cast(Format, start.format))
+        inspection = Inspection.model_validate(start.inspection)
+        wanted = recipes or default_recipes(inspection, present_target())
+        source = source_recipe(inspection, owner.task)
         planned = plan(start.format, source, has_source is not None, wanted)
         now = self._clock()
         job = tables.Job(

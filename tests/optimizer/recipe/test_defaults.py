@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from optimizer.artifact.inspected import Format, InputFacts, Inspection
+from optimizer.artifact.inspected import InputFacts, Inspection
 from optimizer.artifact.session import Target
 from optimizer.recipe.base import Stage
-from optimizer.recipe.defaults import default_recipes, made_for, source_recipe
+from optimizer.recipe.defaults import begun_like, default_recipes, made_for, source_recipe
 from optimizer.recipe.recipe import Recipe, check_order
 
 INPUTS = {"x": InputFacts(datatype="FP32", shape=("batch", 3))}
@@ -41,16 +41,35 @@ def names(recipes: list[Recipe]) -> list[str]:
 def test_every_recipe_can_run(inspection: Inspection, target: Target) -> None:
     recipes = default_recipes(inspection, target)
     start = Stage.ONNX if inspection.format == "onnx" else Stage.TORCH
-    for recipe in (source_recipe(inspection.format), *recipes):
+    for recipe in (source_recipe(inspection, "classification"), *recipes):
         check_order(recipe, start)
     assert len(set(names(recipes))) == len({recipe.digest for recipe in recipes}) == len(recipes)
 
 
-@pytest.mark.parametrize("checkpoint_format", ["huggingface", "onnx"])
-def test_the_source_is_the_checkpoint_in_fp32(checkpoint_format: Format) -> None:
-    source = source_recipe(checkpoint_format)
+@pytest.mark.parametrize(
+    ("inspection", "task", "steps"),
+    [
+        (huggingface(), "classification", ["export"]),
+        (onnx_with(Conv=3), "classification", []),
+        (huggingface(kind="text", head="embedding"), "embedding", ["export"]),
+        (huggingface(kind="text", head="embedding"), "classification", ["finetune", "export"]),
+    ],
+)
+def test_the_source_is_the_checkpoint_in_fp32_with_a_head_where_it_has_none(
+    inspection: Inspection, task: str, steps: list[str]
+) -> None:
+    source = source_recipe(inspection, task)
     assert source.name == "fp32"
-    assert [step.use for step in source.steps] == ([] if checkpoint_format == "onnx" else ["export"])
+    assert [step.use for step in source.steps] == steps
+
+
+def test_every_recipe_of_a_bare_body_begins_with_the_head() -> None:
+    source = source_recipe(huggingface(head="embedding"), "classification")
+    asked = Recipe.model_validate({"name": "int8", "steps": [{"use": "export"}, {"use": "quantize_static"}]})
+    begun = begun_like(source, asked)
+    assert [step.use for step in begun.steps] == ["finetune", "export", "quantize_static"]
+    assert begun_like(source, begun) == begun
+    assert begun_like(source_recipe(huggingface(), "classification"), asked) == asked
 
 
 def test_a_convolutional_network_is_quantised_before_it_is_pruned() -> None:

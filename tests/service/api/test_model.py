@@ -80,7 +80,7 @@ def test_impossible_pushes_are_refused(upload: Upload, linear_model: Make, stub:
         ({"files": [wire.File(path="a", sha256="x")]}, bad, "64 lower-case"),
         ({"files": [wire.File(path="../a", sha256="0" * 64)]}, bad, "relative path"),
         ({"files": [wire.File(path="a", sha256="0" * 64)] * 1001}, bad, "at most 1000"),
-        ({"task": "poetry"}, bad, "allowed are classification, agreement"),
+        ({"task": "poetry"}, bad, "allowed are classification, binary"),
     ):
         request = wire.CreateCheckpointRequest(**{**named, **change})
         found = refused(lambda request=request: stub.CreateCheckpoint(request))  # type: ignore[misc]
