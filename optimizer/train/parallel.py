@@ -7,7 +7,9 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import torch.distributed
 
 from optimizer.errors import PassFailed
 from optimizer.train.ranks import Alone, Distributed, Ranks
+from optimizer.train.shared_memory import SharedMemory
 
 # The others wait while the first scores an epoch.
 _PATIENCE = timedelta(hours=1)
@@ -31,7 +34,7 @@ Follower = Callable[[Ranks, object], None]
 def gathered(size: int, device: str, follower: Follower, job: object) -> Iterator[tuple[Ranks, str | None]]:
     """This process and `size` - 1 new ones, which call `follower` (a function of a module) with the pickled `job`.
 
-    Where that cannot be (no sockets in a sandbox, a job that cannot be sent), this process alone, and a sentence why.
+    Where that cannot be (a job that cannot be sent, GPUs in a sandbox), this process alone, and a sentence why.
     Raises PassFailed when there are fewer GPUs than processes, or when one of the processes dies.
     """
     if size == 1:
@@ -39,52 +42,77 @@ def gathered(size: int, device: str, follower: Follower, job: object) -> Iterato
         return
     if device == "cuda" and torch.cuda.device_count() < size:
         raise PassFailed(f"{size} processes need as many GPUs; this host has {torch.cuda.device_count()}")
-    reason, message = _obstacle(), b""
     try:
         message = pickle.dumps(job)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        reason = f"this pass cannot be split ({str(error)[:100]})"
-    if reason is not None:
-        yield Alone(), f"trained in one process, not {size}: {reason}"
+        yield Alone(), f"trained in one process, not {size}: this pass cannot be split ({str(error)[:100]})"
+        return
+    sockets = _sockets_work()
+    if device == "cuda" and not sockets:
+        yield Alone(), f"trained in one process, not {size}: the sandbox refuses the sockets that GPUs need to meet"
         return
     with tempfile.TemporaryDirectory() as directory, _on_loopback():
-        meeting = str(Path(directory) / "meeting")
+        places = [Place(rank, size, device, str(Path(directory) / "meeting"), sockets) for rank in range(size)]
         # Not forked: neither threads of other libraries nor a GPU's context survive that.
         start = multiprocessing.get_context("spawn")
-        others = [
-            start.Process(target=_follow, args=(rank, size, device, meeting, follower, message), daemon=True)
-            for rank in range(1, size)
-        ]
-        for process in others:
+        pipes, others = [], []
+        for place in places[1:]:
+            ours, theirs = start.Pipe()
+            process = start.Process(target=_follow, args=(place, theirs, follower, message), daemon=True)
             process.start()
+            # When the process dies, nobody else may hold its end open.
+            theirs.close()
+            pipes.append(ours)
+            others.append(process)
         try:
-            _join(0, size, device, meeting)
-            yield Distributed(), None
-        except RuntimeError as error:
+            yield places[0].join(pipes), None
+        except (RuntimeError, EOFError, OSError) as error:
             if not _one_has_died(others):
                 raise
             raise PassFailed("a process of data-parallel training ended early; memory may have run out") from error
         finally:
-            _end(others)
+            _end(pipes, others)
 
 
-def _follow(rank: int, size: int, device: str, meeting: str, follower: Follower, message: bytes) -> None:
-    _join(rank, size, device, meeting)
+@dataclass(frozen=True)
+class Place:
+    """Where one process stands among the others, and how they talk."""
+
+    rank: int
+    size: int
+    device: str
+    # A file that is not there yet, by which they find each other.
+    meeting: str
+    # By torch.distributed, or else through shared memory.
+    sockets: bool
+
+    def join(self, pipes: Sequence[Connection]) -> Ranks:
+        """Waits for the others."""
+        if self.device == "cuda":
+            torch.cuda.set_device(self.rank)
+        if not self.sockets:
+            return SharedMemory(self.rank, self.size, Path(self.meeting), pipes)
+        torch.distributed.init_process_group(
+            "nccl" if self.device == "cuda" else "gloo",
+            init_method=f"file://{self.meeting}",
+            rank=self.rank,
+            world_size=self.size,
+            timeout=_PATIENCE,
+        )
+        return Distributed()
+
+
+def _follow(place: Place, pipe: Connection, follower: Follower, message: bytes) -> None:
+    ranks = place.join([pipe])
     # From the process that started this one, over a pipe that nobody else holds.
-    follower(Distributed(), pickle.loads(message))  # noqa: S301
-    torch.distributed.destroy_process_group()
+    follower(ranks, pickle.loads(message))  # noqa: S301
+    if place.sockets:
+        torch.distributed.destroy_process_group()
 
 
-def _join(rank: int, size: int, device: str, meeting: str) -> None:
-    if device == "cuda":
-        torch.cuda.set_device(rank)
-    backend = "nccl" if device == "cuda" else "gloo"
-    torch.distributed.init_process_group(
-        backend, init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=_PATIENCE
-    )
-
-
-def _end(others: Sequence[BaseProcess]) -> None:
+def _end(pipes: Sequence[Connection], others: Sequence[BaseProcess]) -> None:
+    for pipe in pipes:
+        pipe.close()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     for process in others:
@@ -101,13 +129,12 @@ def _one_has_died(others: Sequence[BaseProcess]) -> bool:
     return any(process.exitcode not in (None, 0) for process in others)
 
 
-def _obstacle() -> str | None:
-    """Why processes cannot talk to each other here; None when they can."""
+def _sockets_work() -> bool:
     try:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-            return None
-    except OSError as error:
-        return f"the sandbox refuses sockets between them ({error.strerror})"
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -37,15 +37,18 @@ class Distributed:
         self.size = torch.distributed.get_world_size()
 
     def sum(self, tensor: Tensor) -> None:
-        """An all-reduce."""
-        torch.distributed.all_reduce(tensor)
+        """An all-reduce; nccl knows of tensors on GPUs only."""
+        if tensor.is_cuda or torch.distributed.get_backend() != "nccl":
+            torch.distributed.all_reduce(tensor)
+            return
+        moved = tensor.cuda()
+        torch.distributed.all_reduce(moved)
+        tensor.copy_(moved)
 
 
 def told(ranks: Ranks, values: Sequence[float]) -> list[float]:
     """What the first process says, on all of them."""
     tensor = torch.tensor(values if ranks.rank == 0 else [0.0] * len(values), dtype=torch.float64)
-    if ranks.size > 1 and torch.cuda.is_available() and torch.distributed.get_backend() == "nccl":
-        tensor = tensor.cuda()
     ranks.sum(tensor)
     return [float(value) for value in tensor]
 
@@ -75,8 +78,6 @@ def add_up(ranks: Ranks, parameters: Sequence[nn.Parameter], loss: float) -> flo
 def agree(ranks: Ranks, step: int) -> bool:
     """Whether all processes are at the same update."""
     tensor = torch.tensor([float(step), float(step) ** 2], dtype=torch.float64)
-    if ranks.size > 1 and torch.cuda.is_available() and torch.distributed.get_backend() == "nccl":
-        tensor = tensor.cuda()
     ranks.sum(tensor)
     mean, square = (float(value) / ranks.size for value in tensor)
     return math.isclose(square, mean**2) and math.isclose(mean, step)

@@ -10,8 +10,10 @@ from optimizer.artifact.task import Task
 from optimizer.metrics.scoring import scoring
 from optimizer.train.losses import task_loss
 
-# Rows answered at a time; a language model's scores of so many rows already fill some hundred megabytes.
-_BATCH = 64
+# Rows answered at a time, and numbers in their answers: a language model's row has millions of scores, which scoring
+# copies several times in 64 bits.
+_BATCH, _FIRST = 64, 4
+_MOST_NUMBERS = 2**23
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,14 @@ def judge(predictor: nn.Module, selection: Selection, device: str) -> Judged:
     predictor.eval()
     try:
         with torch.inference_mode():
-            for rows in torch.arange(len(truth)).split(_BATCH):
+            start, at_once = 0, _FIRST
+            while start < len(truth):
+                rows = torch.arange(start, min(start + at_once, len(truth)))
                 answers = predictor(*(tensor[rows.to(tensor.device)].to(device) for tensor in selection.inputs)).float()
                 statistics.append(how.statistics(answers.cpu().numpy(), truth[rows.numpy()]))
                 losses += float(loss(answers, rows)) * len(rows)
+                start += at_once
+                at_once = max(1, min(_BATCH, _MOST_NUMBERS // answers[0].numel()))
     finally:
         predictor.train(was_training)
     value = how.metric_of(np.concatenate(statistics))

@@ -1,7 +1,9 @@
 """Two real processes train what one would have trained."""
 
+import concurrent.futures
 import copy
 import dataclasses
+import multiprocessing
 import os
 import socket
 
@@ -20,6 +22,7 @@ from optimizer.train.loop import fit
 from optimizer.train.losses import task_loss
 from optimizer.train.selection import Selection
 from optimizer.train.settings import Settings
+from optimizer.train.shared_memory import SharedMemory
 
 _SETTINGS = Settings(2, 0.05, 16, 0.01, 0.1, seed=3, threads=1, optimiser="sgd", l2=0.001)
 # Seven rows are left over for the last batch, so the parts of it are not equal.
@@ -103,18 +106,59 @@ def test_what_cannot_be_sent_trains_in_one_process_and_says_so():
     _check_alone(result, "this pass cannot be split")
 
 
-def test_sandbox_without_sockets_trains_in_one_process_and_says_so(monkeypatch):
-    def refused(*arguments, **more):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(socket, "create_server", refused)
-    settings = dataclasses.replace(_SETTINGS, epochs=1, processes=2)
-    _, result = _train(_convolutional(), (_PICTURES,), task_loss("classification", _Y), settings)
-    _check_alone(result, "the sandbox refuses sockets between them (Operation not permitted)")
+def _refused(*arguments, **more):
+    raise PermissionError(1, "Operation not permitted")
 
 
 @pytest.mark.timeout(120)
-def test_process_that_dies_ends_training_with_a_sentence():
+def test_sandbox_without_sockets_shares_memory(monkeypatch):
+    monkeypatch.setattr(socket, "create_server", _refused)
+    settings = dataclasses.replace(_SETTINGS, epochs=1)
+    arguments = (_convolutional(), (_PICTURES,), task_loss("classification", _Y))
+    one, _ = _train(*arguments, settings)
+    two, together = _train(*arguments, dataclasses.replace(settings, processes=2))
+    assert together.notes == ()
+    assert _difference(one, two) < 1e-4
+
+
+def test_gpus_in_a_sandbox_cannot_meet_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(socket, "create_server", _refused)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with parallel.gathered(2, "cuda", print, 0) as (ranks, note):
+        assert ranks.size == 1
+    assert "the sandbox refuses the sockets that GPUs need" in note
+
+
+@pytest.mark.parametrize("size", [1, 2**20, 2**20 + 3, 3 * 2**20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_through_shared_memory(tmp_path, size, dtype):
+    """Three threads stand for the processes; they share nothing but the file and the pipes."""
+    ends = [multiprocessing.Pipe() for _ in range(2)]
+    ranks = [
+        SharedMemory(0, 3, tmp_path / "file", [ours for ours, _ in ends]),
+        *(SharedMemory(rank, 3, tmp_path / "file", [ends[rank - 1][1]]) for rank in (1, 2)),
+    ]
+    tensors = [torch.arange(size, dtype=dtype) * (rank + 1) for rank in range(3)]
+
+    def run(rank):
+        # Twice: what was taken before must not be overwritten too early.
+        ranks[rank].sum(tensors[rank])
+        ranks[rank].sum(tensors[rank])
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(3)))
+    for ours, theirs in ends:
+        ours.close()
+        theirs.close()
+    for tensor in tensors:
+        assert torch.equal(tensor, torch.arange(size, dtype=dtype) * 18)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sockets", [True, False])
+def test_process_that_dies_ends_training_with_a_sentence(monkeypatch, sockets):
+    if not sockets:
+        monkeypatch.setattr(socket, "create_server", _refused)
     # What it is to run is no function of the loop, so it ends at once.
     with (
         pytest.raises(PassFailed, match="ended early"),
