@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["huggingface", "onnx"]
+Format = Literal["huggingface", "onnx", "pt2"]
 Kind = Literal["image", "text", "audio", "tensor"]
 # What a model answers with: scores of classes, of labels that are independent, targets, scores of each token, a vector,
 # scores of each next token; "open" where an ONNX graph does not say.
@@ -57,8 +57,8 @@ class Inspection(BaseModel):
     image_size: tuple[int, int] | None = None
     vocab_size: int | None = None
     max_positions: int | None = None
-    # ONNX only: how often each operator occurs, subgraphs and functions included.
+    # ONNX and .pt2: how often each operator occurs, subgraphs and functions included.
     operators: dict[str, int] = Field(default_factory=dict)
-    # ONNX only: names and shapes of the outputs.
+    # ONNX and .pt2: names and shapes of the outputs.
     outputs: dict[str, InputFacts] = Field(default_factory=dict)
     weights_bytes: int = 0

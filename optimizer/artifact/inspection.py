@@ -1,8 +1,8 @@
 """Looks at an uploaded checkpoint without executing anything: accepts it and says what it is, or refuses it and why.
 
-Two forms are accepted: a Hugging Face directory (config.json and safetensors) and a plain ONNX file (with its external
-data, if any, beside it). Nothing is unpickled, no code is imported, and sizes are checked before memory is taken. What
-needs torch or onnxruntime to find out is found out later, in a sandbox.
+Three forms are accepted: a Hugging Face directory (config.json and safetensors), a plain ONNX file (with its external
+data, if any, beside it) and a torch.export archive (.pt2). Nothing is unpickled, no code is imported, and sizes are
+checked before memory is taken. What needs torch or onnxruntime to find out is found out later, in a sandbox.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from pathlib import Path
 from optimizer.artifact.huggingface import inspect_huggingface
 from optimizer.artifact.inspected import Format, InputFacts, Inspection, Kind
 from optimizer.artifact.onnx_checkpoint import inspect_onnx
+from optimizer.artifact.pt2_checkpoint import inspect_pt2
 from optimizer.artifact.relative_path import check_distinct
 from optimizer.artifact.sniff import describe
 from optimizer.errors import InvalidCheckpoint, InvalidInput
@@ -19,8 +20,8 @@ __all__ = ["Format", "InputFacts", "Inspection", "Kind", "inspect_checkpoint"]
 
 _FILES = 1000
 _ACCEPTED = (
-    "accepted are a Hugging Face directory (config.json with model.safetensors) and an ONNX file (model.onnx with its "
-    "external data, if any)"
+    "accepted are a Hugging Face directory (config.json with model.safetensors), an ONNX file (model.onnx with its "
+    "external data, if any) and a torch.export archive (model.pt2)"
 )
 
 
@@ -30,6 +31,9 @@ def inspect_checkpoint(files: Mapping[str, Path]) -> Inspection:
     Reads the files, writes and starts nothing. Raises InvalidCheckpoint, whatever the files hold.
     """
     _check_files(files)
+    programs = [name for name in files if name.lower().endswith(".pt2")]
+    if programs and "config.json" not in files:
+        return _inspect_only(programs[0], files)
     graphs = [name for name in files if name.lower().endswith(".onnx")]
     if "config.json" in files and graphs:
         raise InvalidCheckpoint(
@@ -44,6 +48,13 @@ def inspect_checkpoint(files: Mapping[str, Path]) -> Inspection:
     if graphs:
         return inspect_onnx(graphs[0], files)
     raise InvalidCheckpoint(_not_a_checkpoint(files))
+
+
+def _inspect_only(program: str, files: Mapping[str, Path]) -> Inspection:
+    others = sorted(set(files) - {program})
+    if others:
+        raise InvalidCheckpoint(f"{others[0]} lies beside {program}; push the .pt2 archive alone")
+    return inspect_pt2(program, files)
 
 
 def _check_files(files: Mapping[str, Path]) -> None:

@@ -32,13 +32,13 @@ def describe(path: Path) -> str | None:
         if head.startswith(magic):
             return answer
     if head[4:8] == b"TFL3":
-        return "a TensorFlow Lite model; Stillroom takes a Hugging Face directory or an ONNX file"
+        return "a TensorFlow Lite model; Stillroom takes a Hugging Face directory, an ONNX file or a .pt2 archive"
     return None
 
 
 _MAGIC = (
     (b"\x89HDF", f"an HDF5 (Keras) file; convert it to ONNX with tf2onnx, or {_TO_SAFETENSORS}"),
-    (b"GGUF", "a GGUF file; Stillroom takes a Hugging Face directory or an ONNX file"),
+    (b"GGUF", "a GGUF file; Stillroom takes a Hugging Face directory, an ONNX file or a .pt2 archive"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"BZh", "a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ", "an xz archive; unpack it first"),
@@ -57,8 +57,7 @@ def _describe_zip(path: Path) -> str:
         name in ("archive_format", "serialized_exported_program.json") or name.startswith("models/") for name in names
     ):
         return (
-            "a torch.export program (.pt2), which is not accepted yet; export it to ONNX with "
-            "`torch.onnx.export(..., dynamo=True)` and push the .onnx file"
+            "a torch.export program; give it a name that ends in .pt2 and push it alone"
         )
     if any(name.startswith("code/") for name in names):
         return (

@@ -67,6 +67,10 @@ def open_checkpoint(inputs: Inputs, spec: TrialSpec, directory: Path) -> Model:
 
 def open_torch(inputs: Inputs) -> TorchModel:
     """The checkpoint's network as its owner trained it."""
+    if inputs.checkpoint.inspection.format == "pt2":
+        from optimizer.intake import pt2
+
+        return pt2.load(inputs.checkpoint, inputs.files[inputs.splits.train.file])
     from optimizer.intake import hf
 
     return hf.load(inputs.checkpoint, inputs.files[inputs.splits.train.file], inputs.task)

@@ -23,6 +23,7 @@ _TINY: tuple[AnyPass, ...] = (PruneStructured(ratio=0.75), Distill(epochs=6))
 
 _PRODUCTS = ("MatMul", "Gemm")
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
+_RECORDED_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d")
 # A graph with one of these has been quantised by its owner.
 _QUANTISED = frozenset(
     {
@@ -65,6 +66,8 @@ def default_recipes(inspection: Inspection, target: Target) -> list[Recipe]:
     """
     if inspection.format == "onnx":
         recipes = _of_onnx(inspection)
+    elif inspection.format == "pt2":
+        recipes = _of_program(inspection)
     elif inspection.attention:
         recipes = _of_encoder()
     else:
@@ -98,6 +101,23 @@ def _of_encoder() -> list[Recipe]:
         Recipe(name="slim", steps=(*_SLIM, Export(), Fuse())),
         Recipe(name="slim-int8", steps=(*_SLIM, Export(), Fuse(), QuantizeDynamic())),
         Recipe(name="fp16", steps=(Export(), Fuse(), Fp16())),
+    ]
+
+
+def _of_program(inspection: Inspection) -> list[Recipe]:
+    """What a recorded program computes decides, as nothing else tells of its architecture."""
+    if inspection.attention:
+        return _of_encoder()
+    if any(name in inspection.operators for name in _RECORDED_CONVOLUTIONS):
+        return _of_convolutional()
+    if "linear" not in inspection.operators:
+        return []
+    return [
+        Recipe(name="int8-dynamic", steps=(Export(), QuantizeDynamic())),
+        Recipe(name="int8", steps=(Export(), QuantizeStatic())),
+        Recipe(name="slim", steps=(*_SLIM, Export())),
+        Recipe(name="slim-int8", steps=(*_SLIM, Export(), QuantizeDynamic())),
+        Recipe(name="fp16", steps=(Export(), Fp16())),
     ]
 
 

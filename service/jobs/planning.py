@@ -13,7 +13,7 @@ from optimizer.recipe.recipe import Recipe, check_order
 MAX_RECIPES = 100
 
 # Stage at which a checkpoint of each format enters the recipe.
-START_STAGES = {"huggingface": Stage.TORCH, "onnx": Stage.ONNX}
+START_STAGES = {"huggingface": Stage.TORCH, "onnx": Stage.ONNX, "pt2": Stage.TORCH}
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Findings:
 
     @property
     def format(self) -> str:
-        """ "huggingface" or "onnx"."""
+        """ "huggingface", "onnx" or "pt2"."""
         return str(self.inspection["format"])
 
 
