@@ -163,9 +163,7 @@ def _check_form(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
         raise InvalidCheckpoint(f"{name} lacks {missing[0]!r}; {AGAIN}")
 
 
-def _json(
-    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], member: str, name: str
-) -> dict[str, Any]:
+def _json(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], member: str, name: str) -> dict[str, Any]:
     info = members[member]
     if info.file_size > _JSON_BYTES:
         raise InvalidCheckpoint(f"{name}: {member} has {info.file_size} bytes; at most {_JSON_BYTES} are allowed")

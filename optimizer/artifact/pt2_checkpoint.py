@@ -120,8 +120,8 @@ def _check_sources(program: Program, archive: Archive, name: str) -> None:
     unused = [label for label in inputs if label not in used]
     if unused:
         raise InvalidCheckpoint(
-            f"{name} never reads its input {unused[0]!r}; if one tensor was passed for two inputs when it was exported, "
-            "pass two"
+            f"{name} never reads its input {unused[0]!r}; if one tensor was passed for two inputs when it was "
+            "exported, pass two"
         )
     clash = sorted(set(inputs) & set(RESERVED))
     if clash:

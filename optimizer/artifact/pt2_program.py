@@ -1,4 +1,4 @@
-"""The program of a .pt2 archive, checked: only known operations on tensors, plain values, and expressions of the grammar.
+"""The program of a .pt2 archive, checked: known operations on tensors, plain values, expressions of the grammar.
 
 What comes out holds nothing of the archive that was not looked at: names are plain identifiers, targets are operations
 of ATen that compute on tensors, and symbolic sizes are names. Everything else (guards, tree specs, stack traces,

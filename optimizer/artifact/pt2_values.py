@@ -43,7 +43,8 @@ def value_of(tagged: Mapping[str, Any], name: str) -> Value:
     ((tag, value),) = tagged.items()
     one = _ONE.get(tag)
     if one is not None:
-        return one(value)
+        found: Value = one(value)
+        return found
     each = _EACH.get(tag)
     if each is not None:
         if len(value) > _ENTRIES:
@@ -112,7 +113,8 @@ def _code(kind: Literal["dtype", "layout", "memory_format"]) -> Any:
 
 _ONE = {
     "as_none": _none, "as_bool": _bool, "as_int": _int, "as_float": _float, "as_string": _text, "as_tensor": _tensor,
-    "as_sym_int": _symbolic, "as_sym_bool": _symbolic, "as_sym_float": _symbolic, "as_optional_tensor": _optional_tensor,
+    "as_sym_int": _symbolic, "as_sym_bool": _symbolic, "as_sym_float": _symbolic,
+    "as_optional_tensor": _optional_tensor,
     "as_scalar_type": _code("dtype"), "as_layout": _code("layout"), "as_memory_format": _code("memory_format"),
     "as_device": _device,
 }  # fmt: skip

@@ -56,9 +56,7 @@ def _describe_zip(path: Path) -> str:
     if any(
         name in ("archive_format", "serialized_exported_program.json") or name.startswith("models/") for name in names
     ):
-        return (
-            "a torch.export program; give it a name that ends in .pt2 and push it alone"
-        )
+        return "a torch.export program; give it a name that ends in .pt2 and push it alone"
     if any(name.startswith("code/") for name in names):
         return (
             "a TorchScript archive, which carries code; export the model to ONNX with "

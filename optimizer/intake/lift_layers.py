@@ -31,7 +31,7 @@ def _linear(arguments: Arguments) -> nn.Module | None:
     return _adopt(nn.Linear(weight.shape[1], weight.shape[0], bias=arguments["bias"] is not None), arguments)
 
 
-def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d], axes: int) -> Maker:
+def _convolution(kind: Any, axes: int) -> Maker:
     def make(arguments: Arguments) -> nn.Module | None:
         weight: Tensor = arguments["weight"]
         groups = arguments["groups"]
@@ -53,7 +53,7 @@ def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d], axes
     return make
 
 
-def _transposed(kind: type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d], axes: int) -> Maker:
+def _transposed(kind: Any, axes: int) -> Maker:
     def make(arguments: Arguments) -> nn.Module | None:
         weight: Tensor = arguments["weight"]
         groups = arguments["groups"]

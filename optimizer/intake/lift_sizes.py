@@ -74,14 +74,17 @@ def _width(before: _Shape, after: _Shape) -> int | None:
 
 def _rows(graph: fx.Graph) -> fx.Node:
     """A node that has the first input's number of rows, behind the inputs."""
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
-    for node in graph.nodes:
-        if operation(node) == "sym_size" and tuple(node.args) == (inputs[0], 0):
-            # It may stand behind its first new user.
-            inputs[-1].append(node)
-            return node
+    inputs: list[fx.Node] = [node for node in graph.nodes if node.op == "placeholder"]
+    known: list[fx.Node] = [
+        node for node in graph.nodes if operation(node) == "sym_size" and tuple(node.args) == (inputs[0], 0)
+    ]
+    if known:
+        # It may stand behind its first new user.
+        inputs[-1].append(known[0])
+        return known[0]
     with graph.inserting_after(inputs[-1]):
-        return graph.call_function(torch.ops.aten.sym_size.int, (inputs[0], 0))
+        made: fx.Node = graph.call_function(torch.ops.aten.sym_size.int, (inputs[0], 0))
+    return made
 
 
 def _shape(node: Any) -> _Shape:

@@ -105,7 +105,8 @@ def _prove(plain: fx.GraphModule, network: fx.GraphModule, program: Program, axe
         if answer.shape != (batch, *expected.shape[1:]) or not _alike(answer[:shared], expected[:shared]):
             if axes.baked is not None:
                 raise UnsupportedModel(
-                    f"the program was exported at a fixed batch of {axes.baked} and answers wrongly at {batch}; {_EXPORT}"
+                    f"the program was exported at a fixed batch of {axes.baked} and answers wrongly at {batch}; "
+                    f"{_EXPORT}"
                 )
             raise UnsupportedModel(
                 f"the program answers a row differently among {batch} rows than among {recorded}; every row must be "

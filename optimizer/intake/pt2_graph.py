@@ -145,9 +145,12 @@ def _value(value: Value, made: Mapping[str, fx.Node], name: str) -> Any:
 def _constant(code: Code, name: str) -> Any:
     if code.kind == "device":
         return torch.device("cpu")
-    table: Mapping[int, Any] = {"dtype": _DTYPES, "layout": _LAYOUTS, "memory_format": _FORMATS}[code.kind]
+    tables: dict[str, Mapping[int, Any]] = {"dtype": _DTYPES, "layout": _LAYOUTS, "memory_format": _FORMATS}
+    table = tables[code.kind]
     if code.number not in table:
-        raise UnsupportedModel(f"{name} asks for the {code.kind.replace('_', ' ')} {code.number}, which is not accepted")
+        raise UnsupportedModel(
+            f"{name} asks for the {code.kind.replace('_', ' ')} {code.number}, which is not accepted"
+        )
     return table[code.number]
 
 

@@ -1,6 +1,7 @@
 """Tiny real checkpoints, their data and their exports, made once a session."""
 
 import os
+import warnings
 
 # Before anything imports the library: tests never ask a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,7 +23,7 @@ from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.inspection import inspect_checkpoint
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
-from optimizer.intake import hf
+from optimizer.intake import hf, pt2
 from optimizer.intake.predictor import predictor_of, tensors_of
 from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
 from optimizer.passes import export
@@ -55,6 +56,101 @@ class Sample:
     def load(self) -> TorchModel:
         """The checkpoint's network, opened anew."""
         return hf.load(self.checkpoint, self.rows)
+
+
+class Recorded(Sample):
+    """A torch.export archive with a data file that fits it."""
+
+    def load(self) -> TorchModel:
+        """The program as layers, opened anew."""
+        return pt2.load(self.checkpoint, self.rows)
+
+
+def recorded(
+    network: torch.nn.Module, arrays: dict[str, np.ndarray], root: Path, *, batch: bool = True, rows: int = 2
+) -> Recorded:
+    """Exports `network`, which takes `arrays` but the labels, with a free batch or one of `rows`."""
+    (root / "checkpoint").mkdir(parents=True, exist_ok=True)
+    np.savez(root / "rows.npz", **arrays)
+    inputs = {name: torch.from_numpy(array[:rows].copy()) for name, array in arrays.items() if name != "labels"}
+    free = {name: {0: torch.export.Dim("batch")} for name in inputs} if batch else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(network, (), inputs, dynamic_shapes=free)
+        torch.export.save(program, root / "checkpoint" / "model.pt2")
+    return Recorded(root / "checkpoint", root / "rows.npz")
+
+
+class Residual(torch.nn.Module):
+    """A plain network with a residual connection, a flattened view and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.first, self.first_norm = nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.second, self.second_norm = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.dropout, self.classifier = nn.Dropout(0.1), nn.Linear(16 * 16, _CLASSES)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """Class scores [b, 4]."""
+        hidden = torch.relu(self.first_norm(self.first(picture)))
+        hidden = torch.relu(hidden + self.second_norm(self.second(hidden)))
+        hidden = torch.nn.functional.avg_pool2d(hidden, 4)
+        return self.classifier(self.dropout(hidden.view(hidden.size(0), 256)))
+
+
+class Recommender(torch.nn.Module):
+    """Two lookups and three layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.users, self.items = nn.Embedding(50, 8), nn.Embedding(60, 8)
+        self.layers = nn.Sequential(
+            nn.Linear(16, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1)
+        )
+
+    def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+        """One score a pair [b, 1]."""
+        return self.layers(torch.cat([self.users(user), self.items(item)], -1))
+
+
+@pytest.fixture(scope="session")
+def recorded_residual(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A trained plain network, exported with a free batch; 400 pictures."""
+    torch.manual_seed(0)
+    arrays = _pictures(400, seed=1)
+    arrays["picture"] = arrays.pop("pixel_values")
+    network = Residual()
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    pixels, labels = torch.from_numpy(arrays["picture"]), torch.from_numpy(arrays["labels"])
+    for start in [*range(0, 400, 50)] * 3:
+        optimizer.zero_grad()
+        batch = slice(start, start + 50)
+        torch.nn.functional.cross_entropy(network(pixels[batch]), labels[batch]).backward()
+        optimizer.step()
+    return recorded(network.eval(), arrays, tmp_path_factory.mktemp("recorded-residual"))
+
+
+@pytest.fixture(scope="session")
+def recorded_encoder(bert: Sample, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """The trained encoder, exported with a free batch."""
+    return recorded(bert.load().network, _texts(400, seed=1), tmp_path_factory.mktemp("recorded-encoder"))
+
+
+@pytest.fixture(scope="session")
+def recorded_recommender(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """An untrained recommender, exported with a free batch; 60 pairs."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    arrays = {name: random.integers(0, 50, 60) for name in ("user", "item")} | {"labels": random.integers(0, 2, 60)}
+    return recorded(Recommender().eval(), arrays, tmp_path_factory.mktemp("recorded-recommender"))
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., Recorded]:
+    """`recorded`."""
+    return recorded
 
 
 @pytest.fixture(autouse=True, scope="session")

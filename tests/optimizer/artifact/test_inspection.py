@@ -47,7 +47,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path, name: str, data: bytes, 
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["m/archive_format", "m/models/model.json"], r"torch.export program \(.pt2\)"),
+        (["m/archive_format", "m/models/model.json"], "a torch.export program; give it a name that ends in .pt2"),
         (["m/code/__torch__.py", "m/data.pkl"], "TorchScript archive"),
         (["m/data.pkl", "m/data/0"], "torch.save file, that is a pickle"),
         (["x.npy", "labels.npy"], "a NumPy archive"),

@@ -116,7 +116,9 @@ def make_trial(tmp_path_factory: pytest.TempPathFactory) -> MakeTrial:
             "checkpoint": {
                 "revision": "r1",
                 "digest": of_tree(files),
-                "format": "onnx" if any(file.endswith(".onnx") for file in files) else "huggingface",
+                "format": next(
+                    (end for end in ("onnx", "pt2") if any(map(f"model.{end}".__eq__, files))), "huggingface"
+                ),
                 "directory": str(sample.directory),
             },
             "dataset": {"digest": of_file(sample.data), "files": {"all": str(sample.data)}},

@@ -21,6 +21,11 @@ def onnx_with(**operators: int) -> Inspection:
     return Inspection(format="onnx", kind="tensor", inputs=INPUTS, operators=operators)
 
 
+def recorded_with(**operators: int) -> Inspection:
+    attention = "scaled_dot_product_attention" in operators
+    return Inspection(format="pt2", kind="tensor", head="open", inputs=INPUTS, operators=operators, attention=attention)
+
+
 ENCODER = onnx_with(MatMul=12, Softmax=2, Add=20)
 EVERY_KIND = [
     huggingface(),
@@ -29,6 +34,9 @@ EVERY_KIND = [
     onnx_with(Conv=3, Gemm=1),
     onnx_with(Conv=3),
     ENCODER,
+    recorded_with(conv2d=3, linear=1),
+    recorded_with(linear=12, scaled_dot_product_attention=2),
+    recorded_with(embedding=2, linear=3),
 ]
 
 
@@ -109,3 +117,10 @@ def test_half_precision_is_first_where_it_can_run_and_last_elsewhere() -> None:
         assert names(default_recipes(inspection, "cpu"))[-1] == "fp16"
         assert made_for(default_recipes(inspection, "cpu")[-1], "cpu") == "cuda"
         assert made_for(default_recipes(inspection, "cpu")[0], "cpu") == "cpu"
+
+
+def test_a_recorded_program_is_treated_by_what_it_computes() -> None:
+    assert "tiny" in names(default_recipes(recorded_with(conv2d=3, linear=1), "cpu"))
+    assert "fused" in names(default_recipes(recorded_with(linear=12, scaled_dot_product_attention=2), "cpu"))
+    assert names(default_recipes(recorded_with(embedding=2, linear=3), "cpu"))[0] == "int8-dynamic"
+    assert default_recipes(recorded_with(embedding=2), "cpu") == []
