@@ -1,6 +1,7 @@
 """An ONNX graph as a predictor: what teaches a torch student when the checkpoint is ONNX."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,20 @@ class GraphPredictor(Predictor):
     def __init__(self, model: OnnxModel, names: Sequence[str], session: SessionSpec) -> None:
         """`names` are the inputs in the order of the tensors."""
         super().__init__(nn.Identity(), names, calling="positional")
+        self._path, self._spec = model.path, session
         self._session = build(model.path, session)
         self._output = class_output(model.signature).name
         # A graph without a batch axis takes one row at a time.
         self._batched = model.signature.batched
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the session, which another process opens for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Opens the session again."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._session = build(self._path, self._spec)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """The graph's scores for one batch. Raises PassFailed for inputs that it does not take."""

@@ -38,8 +38,8 @@ def run(config: QuantizeAware, model: TorchModel, context: Context) -> OnnxModel
     context.report(_PREPARED, message="training")
     with Lesson(config, rounding, model, context) as lesson:
         train(
-            # Rounding is done to 32-bit floats.
-            config.model_copy(update={"mixed_precision": "none"}),
+            # Rounding is done to 32-bit floats, and an exported program cannot be sent to another process.
+            config.model_copy(update={"mixed_precision": "none", "processes": 1}),
             model,
             lesson.objective,
             _on_the_cpu(context),

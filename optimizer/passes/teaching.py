@@ -69,6 +69,9 @@ class Lesson:
                 context.report(0.0, message="asking the teacher")
                 self._kept = answers_of(self._teacher, inputs)
         judge = self._teacher
+        if self._kept is not None:
+            # It has said all; what is not held need not be sent to other processes.
+            self._teacher = None
         if judge is None and context.references.graph is not None:
             judge = teacher_of(context, model)
         self.selection: Selection = selection_of(model, context, judge)
@@ -83,8 +86,8 @@ class Lesson:
         loss = torch.zeros((), device=answers.device)
         if self._hard is not None:
             loss = loss + self._alpha * self._hard(answers, rows)
-        if self._teacher is not None:
-            wanted = _taken(self._kept, rows, answers) if self._live is None else self._live.answers()
+        if self._kept is not None or self._live is not None:
+            wanted = self._live.answers() if self._live is not None else _taken(self._kept, rows, answers)
             if self._alpha < 1:
                 counts = None if self._counts is None else _taken(self._counts, rows, answers)
                 loss = loss + (1 - self._alpha) * self._soft(answers, wanted, counts)

@@ -6,7 +6,7 @@ Attention: KL of the probabilities (MiniLM, Wang et al., 2020), averaged over he
 Maps of convolutions: where the energy lies, whatever the number of channels (Zagoruyko and Komodakis, ICLR 2017).
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
@@ -63,7 +63,7 @@ class Taps:
         modules = dict(network.named_modules())
         self._values: dict[str, object] = {}
         self._handles: list[RemovableHandle] = [
-            modules[name].register_forward_hook(self._keep(name)) for name in dict.fromkeys(names)
+            modules[name].register_forward_hook(partial(self._keep, name)) for name in dict.fromkeys(names)
         ]
 
     def hidden(self, name: str) -> Tensor:
@@ -97,11 +97,12 @@ class Taps:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, arguments: object, answer: object) -> None:
-            self._values[name] = answer
+    def __getstate__(self) -> dict[str, object]:
+        """Without what was kept: another process hears it anew."""
+        return self.__dict__ | {"_values": {}}
 
-        return hook
+    def _keep(self, name: str, module: nn.Module, arguments: object, answer: object) -> None:
+        self._values[name] = answer
 
 
 def attention_in(answer: object) -> Tensor | None:

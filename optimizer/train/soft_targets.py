@@ -4,7 +4,7 @@ Where answers are scores of classes the teacher's probabilities, softened by a t
 the gradient's size when T changes. Where they are numbers or vectors, the teacher's own are.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,34 +12,37 @@ from torch.nn import functional
 
 from optimizer.artifact.task import Task
 
-# (student's answers, teacher's answers, which of them count [batch, sequence] or None for all) -> a scalar.
-SoftLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-
-def soft_loss(task: Task, temperature: float) -> SoftLoss:
-    """The loss of `task`: zero for a student that answers as its teacher does, a mean over rows (or over tokens).
+@dataclass(frozen=True)
+class SoftLoss:
+    """The loss of a task: zero for a student that answers as its teacher does, a mean over rows (or over tokens).
 
     class scores [batch, classes], or by token [batch, sequence, classes]: T^2 * KL(softmax(teacher / T) || student's)
     one score of two classes [batch, 1], several labels [batch, labels]:   T^2 * KL of Bernoulli distributions
     regression: squared error; embedding: 1 - cosine
     """
-    match task:
-        case "regression":
-            return lambda student, teacher, counts: functional.mse_loss(student.float(), teacher.float())
-        case "embedding":
-            return lambda student, teacher, counts: (
-                1 - functional.cosine_similarity(student.float(), teacher.float(), dim=-1)
-            ).mean()
-        case "multilabel":
-            return lambda student, teacher, counts: bernoulli(student, teacher, temperature)
-        case "binary":
-            return lambda student, teacher, counts: (
-                bernoulli(student, teacher, temperature)
-                if student.ndim < 2 or student.shape[-1] == 1
-                else categorical(student, teacher, temperature, counts)
-            )
-        case _:
-            return lambda student, teacher, counts: categorical(student, teacher, temperature, counts)
+
+    task: Task
+    temperature: float
+
+    def __call__(self, student: Tensor, teacher: Tensor, counts: Tensor | None) -> Tensor:
+        """The loss of both's answers to a batch; `counts` [batch, sequence] says which tokens do, None that all do."""
+        match self.task:
+            case "regression":
+                return functional.mse_loss(student.float(), teacher.float())
+            case "embedding":
+                return (1 - functional.cosine_similarity(student.float(), teacher.float(), dim=-1)).mean()
+            case "multilabel":
+                return bernoulli(student, teacher, self.temperature)
+            case "binary" if student.ndim < 2 or student.shape[-1] == 1:
+                return bernoulli(student, teacher, self.temperature)
+            case _:
+                return categorical(student, teacher, self.temperature, counts)
+
+
+def soft_loss(task: Task, temperature: float) -> SoftLoss:
+    """The loss of `task`."""
+    return SoftLoss(task, temperature)
 
 
 def categorical(student: Tensor, teacher: Tensor, temperature: float, counts: Tensor | None = None) -> Tensor:

@@ -43,6 +43,10 @@ class LiveTeacher:
         self._handle.remove()
         self.inputs, self._answers = (), None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the last batch: another process has its own."""
+        return self.__dict__ | {"inputs": (), "_answers": None}
+
     def _keep(self, student: nn.Module, tensors: tuple[Tensor, ...]) -> None:
         self.inputs, self._answers = tensors, None
 
@@ -76,7 +80,7 @@ class Matching(nn.Module):
         self.hidden_pairs = pairs or _pairs(mine.blocks, theirs.blocks)
         self.attention_pairs = _attention_pairs(mine, theirs, self.hidden_pairs) if attention else ()
         self._mine = Taps(student.network, tuple(name for pair in self._all_pairs() for name in pair[:1]))
-        self._start = student.register_forward_pre_hook(lambda *_: self._mine.clear())
+        self._start = student.register_forward_pre_hook(self._forget)
         self._theirs = Taps(teacher.network, tuple(name for pair in self._all_pairs() for name in pair[1:]))
         for network in (student, teacher):
             _ask(network, example)
@@ -109,6 +113,9 @@ class Matching(nn.Module):
         self._start.remove()
         self._mine.close()
         self._theirs.close()
+
+    def _forget(self, student: nn.Module, tensors: object) -> None:
+        self._mine.clear()
 
     def _hidden(self, one: str, other: str, projection: nn.Module, counts: Tensor | None) -> Tensor:
         mine, theirs = self._mine.hidden(one), self._theirs.hidden(other)

@@ -191,3 +191,21 @@ def test_every_task_can_be_taught_without_labels(task, resnet, context):
     before = _apart(learner, _small(task, 1), inputs, task)
     distill.run(Distill(epochs=12, learning_rate=1e-2, alpha=0.5), learner, given)
     assert _apart(learner, _small(task, 1), inputs, task) < 0.4 * before
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("teacher", ["network", "graph"])
+def test_two_processes_are_taught_what_one_is(teacher, resnet, resnet_onnx, context):
+    graph = {"references": References(_nobody, lambda: resnet_onnx)} if teacher == "graph" else {}
+    # A network is matched, a graph is asked about every batch: both teach in the processes themselves.
+    asked = {"augmentation": "light"} if teacher == "graph" else {"hidden": 1.0, "attention": 1.0}
+    networks = []
+    for processes in (1, 2):
+        given = context(resnet, f"{processes}", **graph)
+        cut = prune.run(PruneStructured(ratio=0.5), resnet.load(), context(resnet))
+        before = cut.network.classifier[1].weight.detach().clone()
+        recipe = Distill(epochs=0.5, processes=processes, optimiser="sgd", learning_rate=0.01, **asked)
+        networks.append(distill.run(recipe, cut, given).network.state_dict())
+        assert not any("in one process" in note for note in given.notes)
+    one, two = (weights["classifier.1.weight"] for weights in networks)
+    assert float((one - two).abs().max()) < 0.05 * float((one - before).abs().max())
