@@ -33,13 +33,15 @@ def select(path: Path) -> Selection:
         raise InvalidArgument(f"{path} is neither a file nor a directory")
     found = _walk(path)
     if not found:
-        raise InvalidArgument(f"{path} holds no files; a checkpoint is an .onnx file or a Hugging Face directory")
+        raise InvalidArgument(
+            f"{path} holds no files; a checkpoint is a Hugging Face directory, an .onnx or a .pt2 file"
+        )
     top = [name for name in found if "/" not in name]
     weights = [name for name in top if name.endswith(".safetensors")]
     if "config.json" in top and weights:
         files = {name: found[name] for name in top if Path(name).suffix in _HUGGINGFACE}
         return Selection(files, tuple(name for name in found if name not in files))
-    if not weights and not any(name.endswith(".onnx") for name in found):
+    if not weights and not any(name.endswith((".onnx", ".pt2")) for name in found):
         pickles = [name for name in found if Path(name).suffix in PICKLES]
         if pickles:
             raise InvalidArgument(

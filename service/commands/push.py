@@ -10,7 +10,7 @@ from service.commands.options import DEFAULT_SERVER, Json, ModelName, Server, co
 
 def push(
     name: ModelName,
-    path: Annotated[Path, typer.Argument(exists=True, help="A Hugging Face directory, or an .onnx file.")],
+    path: Annotated[Path, typer.Argument(exists=True, help="A Hugging Face directory, an .onnx or a .pt2 file.")],
     data: Annotated[
         list[str] | None,
         typer.Option(

@@ -157,3 +157,12 @@ def test_data_without_an_input_is_refused(recorded_recommender: Any) -> None:
     rows = recorded_recommender.rows
     with pytest.raises(InvalidDataset, match="lacks the arrays item"):
         pt2.load(recorded_recommender.checkpoint, Rows({"user": rows.arrays["user"]}, rows.labels))
+
+
+def test_other_memory_layouts_run(recorded_residual: Any) -> None:
+    model = recorded_residual.load()
+    pictures = tensors_of(recorded_residual.rows, model.inputs)[0][:8]
+    expected = model.network(pictures)
+    moved = model.network.to(memory_format=torch.channels_last)
+    answer = moved(pictures.expand(8, 1, 16, 16).to(memory_format=torch.channels_last))
+    torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
