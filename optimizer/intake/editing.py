@@ -17,6 +17,8 @@ from optimizer.intake.stages import TorchModel
 _PLACE = "layer_idx"
 _COUNTS = ("num_hidden_layers",)
 _KINDS_BY_LAYER = "layer_types"
+# Inputs of the transformers library that hold sound.
+_SOUND = ("input_values", "input_features")
 # Batch, channels, height and width.
 _PICTURE_AXES = 4
 # What a config says of the classes.
@@ -56,8 +58,14 @@ def of_another_config(model: TorchModel, differences: Mapping[str, Any]) -> Torc
     """
     another = differences.get("model_type", model.config.get("model_type")) != model.config.get("model_type")
     base = {key: value for key, value in model.config.items() if not another or key in _CLASSES}
-    kind: Kind = "image" if any(len(spec.shape) == _PICTURE_AXES for spec in model.inputs) else "text"
-    return apply(model, AnotherConfig(config=base | dict(differences), kind=kind))
+    return apply(model, AnotherConfig(config=base | dict(differences), kind=_kind_of(model)))
+
+
+def _kind_of(model: TorchModel) -> Kind:
+    """What the inputs hold, which says what kind of classifier a config is of that names no architecture."""
+    if any(spec.name in _SOUND for spec in model.inputs):
+        return "audio"
+    return "image" if any(len(spec.shape) == _PICTURE_AXES for spec in model.inputs) else "text"
 
 
 def factors(layer: nn.Module, name: str, rank: int) -> nn.Sequential:

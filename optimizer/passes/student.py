@@ -14,7 +14,7 @@ from optimizer.intake import architecture, editing
 from optimizer.intake.edits import KeepLayers
 from optimizer.intake.graph_predictor import GraphPredictor
 from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
-from optimizer.intake.stages import OnnxModel, TorchModel
+from optimizer.intake.stages import EMBEDDING, OnnxModel, TorchModel
 from optimizer.passes.context import Context
 from optimizer.recipe.student import Student
 from optimizer.train.layers import layers_of
@@ -82,6 +82,8 @@ def _of_graph(config: Student, graph: OnnxModel, context: Context) -> TorchModel
     answers = teacher(*_rows(inputs, context))
     shell = TorchModel(nn.Identity(), {"num_labels": answers.shape[-1]}, inputs, graph.signature.limits)
     student = _built(shell, config.config, context)
+    if context.task == "embedding":
+        student = replace(student, output=EMBEDDING)
     taken = inspect.signature(student.network.forward).parameters
     if not all(spec.name in taken for spec in inputs):
         # The graph has names of its own for what the network takes.

@@ -7,10 +7,12 @@ from pydantic import ValidationError
 
 from optimizer.artifact.graph_signature import signature_of
 from optimizer.artifact.session import SessionSpec
+from optimizer.artifact.signature import TensorSpec
 from optimizer.errors import InvalidRecipe, NotApplicable
 from optimizer.intake import architecture, editing
 from optimizer.intake.onnx_file import save
 from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
+from optimizer.intake.stages import TorchModel
 from optimizer.passes import distill, export, prune, student
 from optimizer.passes.context import References, Splits
 from optimizer.passes.selection import score
@@ -121,6 +123,29 @@ def test_graph_has_a_student_of_any_architecture_that_answers_to_its_names(resne
     exported = export.run(Export(), small, given)
     assert exported.signature == graph.signature
     assert score(exported, given) > 0.9
+
+
+def test_config_of_a_sound_classifier_is_that_of_one():
+    sound = (TensorSpec(name="input_values", datatype="FP32", shape=("batch", 400)),)
+    config = {
+        "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 16, "conv_dim": [8], "conv_stride": [5], "conv_kernel": [10], "num_labels": 3,
+        "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8,
+    }  # fmt: skip
+    model = editing.of_another_config(TorchModel(torch.nn.Identity(), {}, sound, {}), config)
+    assert predictor_of(model).eval()(torch.zeros(2, 400)).shape == (2, 3)
+
+
+def test_graph_of_tokens_has_a_student_whose_config_names_its_head(bert, context, tmp_path):
+    architecture_of_tokens = {"architectures": ["BertForTokenClassification"], "num_hidden_layers": 1}
+    teacher = editing.of_another_config(bert.load(), architecture_of_tokens)
+    given = context(bert, task="token_classification")
+    graph = export.run(Export(), teacher, given)
+    config = {"model_type": "distilbert", "architectures": ["DistilBertForTokenClassification"], "vocab_size": 40,
+              "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16, "max_position_embeddings": 16}  # fmt: skip
+    small = student.run(Student(config=config), graph, given)
+    inputs = tensors_of(given.splits.selection, small.inputs)
+    assert answers_of(predictor_of(small), inputs).shape == answers_of(predictor_of(teacher), inputs).shape
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -194,18 +195,29 @@ def test_every_task_can_be_taught_without_labels(task, resnet, context):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("teacher", ["network", "graph"])
-def test_two_processes_are_taught_what_one_is(teacher, resnet, resnet_onnx, context):
-    graph = {"references": References(_nobody, lambda: resnet_onnx)} if teacher == "graph" else {}
-    # A network is matched, a graph is asked about every batch: both teach in the processes themselves.
-    asked = {"augmentation": "light"} if teacher == "graph" else {"hidden": 1.0, "attention": 1.0}
+def test_two_processes_are_taught_what_one_is(resnet, context):
     networks = []
     for processes in (1, 2):
-        given = context(resnet, f"{processes}", **graph)
+        given = context(resnet, f"{processes}")
         cut = prune.run(PruneStructured(ratio=0.5), resnet.load(), context(resnet))
         before = cut.network.classifier[1].weight.detach().clone()
-        recipe = Distill(epochs=0.5, processes=processes, optimiser="sgd", learning_rate=0.01, **asked)
+        recipe = Distill(
+            epochs=0.5, processes=processes, optimiser="sgd", learning_rate=0.01, hidden=1.0, attention=1.0
+        )
         networks.append(distill.run(recipe, cut, given).network.state_dict())
         assert not any("in one process" in note for note in given.notes)
     one, two = (weights["classifier.1.weight"] for weights in networks)
     assert float((one - two).abs().max()) < 0.05 * float((one - before).abs().max())
+
+
+def test_lesson_of_a_graph_can_be_sent_to_another_process(resnet, resnet_onnx, context):
+    given = context(resnet, references=References(_nobody, lambda: resnet_onnx))
+    model = resnet.load()
+    student, rows = predictor_of(model).eval(), torch.arange(4)
+    inputs = tensors_of(given.splits.train, model.inputs)[0][:4]
+    with teaching.Lesson(Distill(alpha=0, augmentation="light"), student, model, given) as lesson:
+        sent, objective = pickle.loads(pickle.dumps((student, lesson.objective)))
+        with torch.no_grad():
+            here, there = lesson.objective(2 * student(inputs), rows), objective(2 * sent(inputs), rows)
+    assert float(here) == pytest.approx(float(there))
+    assert float(here) > 0.01
