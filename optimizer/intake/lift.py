@@ -54,6 +54,21 @@ def functions(network: fx.GraphModule, names: frozenset[str]) -> list[str]:
     return sorted({operation(node) for node in network.graph.nodes} & names)
 
 
+def unlifted(network: nn.Module) -> list[str]:
+    """The operations of a recorded network that take a weight of two or more axes and stayed calls: nothing can cut
+    their weights. Empty for a network that was not recorded."""
+    if not isinstance(network, fx.GraphModule):
+        return []
+    weights = {
+        node
+        for node in network.graph.nodes
+        if node.op == "get_attr"
+        and isinstance(found := _tensor(network, node.target), nn.Parameter)
+        and found.dim() > 1
+    }
+    return sorted({operation(node) for node in network.graph.nodes if weights.intersection(node.all_input_nodes)})
+
+
 def remove_dropout(graph: fx.Graph) -> None:
     """Takes dropout out of a graph: it was off, or should have been."""
     for node in list(graph.nodes):

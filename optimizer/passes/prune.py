@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optimizer.errors import PassFailed, UnsupportedModel
+from optimizer.intake.lift import unlifted
 from optimizer.intake.predictor import Predictor, predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
 from optimizer.passes.context import Context
@@ -50,10 +51,13 @@ def run(config: PruneStructured, model: TorchModel, context: Context) -> TorchMo
         except (RuntimeError, ValueError, KeyError, AttributeError, IndexError, TypeError, AssertionError) as error:
             raise UnsupportedModel(
                 f"pruning cannot follow the dependencies in this {_type(model)!r} network: {str(error)[:200]}"
+                f"{_blocking(model)}"
             ) from error
     predictor.zero_grad(set_to_none=True)
     after = model.parameters
     if after >= before:
+        if unlifted(model.network):
+            raise UnsupportedModel(f"nothing could be pruned from this recorded network: {report}{_blocking(model)}")
         raise PassFailed(
             f"nothing could be pruned from this {_type(model)!r} network at ratio {config.ratio}: {report}"
         )
@@ -61,6 +65,12 @@ def run(config: PruneStructured, model: TorchModel, context: Context) -> TorchMo
     context.notes.append(f"parameters {_millions(before)} -> {_millions(after)}")
     context.notes.append(report)
     return model
+
+
+def _blocking(model: TorchModel) -> str:
+    """Names what holds weights that pruning cannot cut, in a recorded network."""
+    operations = unlifted(model.network)
+    return f"; these operations keep their weights: {', '.join(operations)}" if operations else ""
 
 
 def _is_convolutional(network: nn.Module) -> bool:

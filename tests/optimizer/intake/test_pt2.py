@@ -166,3 +166,18 @@ def test_other_memory_layouts_run(recorded_residual: Any) -> None:
     moved = model.network.to(memory_format=torch.channels_last)
     answer = moved(pictures.expand(8, 1, 16, 16).to(memory_format=torch.channels_last))
     torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_blocks_pruning_is_named(record: Any, tmp_path: Any, context: Any) -> None:
+    class Products(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Parameter(torch.randn(64, 8)), nn.Parameter(torch.randn(8, 3))
+
+        def forward(self, picture: torch.Tensor) -> torch.Tensor:
+            return torch.relu(picture.flatten(1) @ self.first) @ self.second
+
+    arrays = PICTURES | {"labels": np.arange(9) % 3}
+    sample = record(Products().eval(), arrays, tmp_path / "products")
+    with pytest.raises(UnsupportedModel, match="these operations keep their weights: matmul"):
+        prune.run(PruneStructured(ratio=0.5), sample.load(), context(sample, "prune"))
