@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from optimizer.errors import InvalidCheckpoint
+from optimizer.intake.lift_decomposed import compose
 from optimizer.intake.lift_layers import INPUT, MAKERS
 from optimizer.intake.pt2_graph import SHAPE, drop_unused
 
@@ -29,6 +30,7 @@ def lift(plain: fx.GraphModule) -> fx.GraphModule:
     graph = fx.Graph()
     graph.output(graph.graph_copy(plain.graph, {}))
     remove_dropout(graph)
+    compose(graph, operation, lambda weight: _axes(plain, weight))
     layers: dict[str, nn.Module] = {}
     taken: dict[tuple[Any, ...], str] = {}
     for node in list(graph.nodes):
@@ -142,6 +144,10 @@ def _path(arguments: Mapping[str, Any], node: fx.Node) -> str:
             path, _, last = str(value.target).rpartition(".")
             return path if last == key and path else _own_name(node)
     return _own_name(node)
+
+
+def _axes(plain: fx.GraphModule, weight: fx.Node) -> int:
+    return int(_tensor(plain, weight.target).dim()) if weight.op == "get_attr" else 0
 
 
 def _own_name(node: fx.Node) -> str:

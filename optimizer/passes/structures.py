@@ -86,6 +86,9 @@ def _structures(
         written, read = _members(graph, layer, names)
         if not read or read & set(scores) or not all(isinstance(module, nn.Linear) for module in written | read):
             continue
+        if any(reader.in_features < layer.out_features for reader in read if isinstance(reader, nn.Linear)):
+            # Query, key and value in one matrix: its columns are not those that the reader sees.
+            continue
         parents = {names[module].rpartition(".")[0] for module in written}
         seen |= written
         if len(written) == 1:

@@ -181,3 +181,37 @@ def test_what_blocks_pruning_is_named(record: Any, tmp_path: Any, context: Any) 
     sample = record(Products().eval(), arrays, tmp_path / "products")
     with pytest.raises(UnsupportedModel, match="these operations keep their weights: matmul"):
         prune.run(PruneStructured(ratio=0.5), sample.load(), context(sample, "prune"))
+
+
+# torch warns of its own tree specs.
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_decomposed_program_is_lifted_too(recorded_residual: Any, tmp_path: Any) -> None:
+    directory = tmp_path / "checkpoint"
+    directory.mkdir()
+    program = torch.export.load(recorded_residual.directory / "model.pt2").run_decompositions()
+    torch.export.save(program, directory / "model.pt2")
+    sample = type(recorded_residual)(directory, recorded_residual.data)
+    model, whole = sample.load(), recorded_residual.load()
+    assert layers(model.network) == layers(whole.network)
+    inputs = tuple(tensor[:6] for tensor in tensors_of(sample.rows, model.inputs))
+    torch.testing.assert_close(model.network(*inputs), whole.network(*inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_packed_attention_keeps_its_heads_and_loses_columns(record: Any, tmp_path: Any, context: Any) -> None:
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(30, 16)
+            layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+            self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.classifier = nn.Linear(16, 3)
+
+        def forward(self, words: torch.Tensor) -> torch.Tensor:
+            return self.classifier(self.layers(self.words(words)).mean(1))
+
+    random = np.random.default_rng(0)
+    arrays = {"words": random.integers(0, 30, (40, 7)), "labels": random.integers(0, 3, 40)}
+    sample = record(Encoder().eval(), arrays, tmp_path / "encoder")
+    passing = context(sample, "prune")
+    prune.run(PruneStructured(ratio=0.5), sample.load(), passing)
+    assert "32 of 64 feed-forward columns removed" in " ".join(passing.notes)
