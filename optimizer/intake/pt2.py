@@ -15,7 +15,7 @@ from optimizer.artifact.pt2_checkpoint import Axes
 from optimizer.artifact.pt2_program import Program, check_program
 from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.signature import TensorSpec
-from optimizer.errors import InvalidDataset, UnsupportedModel
+from optimizer.errors import InvalidCheckpoint, InvalidDataset, UnsupportedModel
 from optimizer.intake.lift import lift, remove_dropout
 from optimizer.intake.lift_sizes import free_batch, free_widths
 from optimizer.intake.pt2_graph import graph_of
@@ -49,9 +49,13 @@ def load(checkpoint: Checkpoint, rows: Rows) -> TorchModel:
     if not all(spec.batched for spec in inputs):
         raise UnsupportedModel(f"the inputs of {name} have no common first axis, the batch; {_EXPORT}")
     plain = graph_of(program, read_tensors(path, {**archive.constants, **archive.weights}), name)
-    remove_dropout(plain.graph)
-    plain.recompile()
-    network = _lifted(plain, axes.baked)
+    try:
+        remove_dropout(plain.graph)
+        plain.recompile()
+        network = _lifted(plain, axes.baked)
+    except (*_RUN_ERRORS, AttributeError, KeyError) as error:
+        # Arguments that the operation does not have: torch has written no such program.
+        raise InvalidCheckpoint(f"{name} is damaged: an operation is called wrongly ({_first_line(error)})") from error
     _prove(plain, network, program, axes, feeds_of(rows, inputs))
     return TorchModel(network.eval(), {}, inputs, dict(axes.limits), calling="positional")
 

@@ -281,6 +281,15 @@ def test_a_cut_archive_is_damaged(spoilt: Spoil) -> None:
         inspected(path)
 
 
+def test_an_operation_called_wrongly_is_refused(spoilt: Spoil, recorded_recommender: Any) -> None:
+    def infect(program: dict[str, Any]) -> None:
+        nodes = program["graph_module"]["graph"]["nodes"]
+        next(node for node in nodes if "dropout" in node["target"])["inputs"].pop(0)
+
+    with pytest.raises(InvalidCheckpoint, match="an operation is called wrongly"):
+        loaded(spoilt({MODEL: infect}), recorded_recommender)
+
+
 def test_one_tensor_passed_for_two_inputs_is_told(record: Any, tmp_path: Path) -> None:
     class Ignores(torch.nn.Module):
         def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
