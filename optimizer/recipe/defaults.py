@@ -100,7 +100,7 @@ def _of_encoder() -> list[Recipe]:
         Recipe(name="int8", steps=(Export(), QuantizeStatic())),
         Recipe(name="slim", steps=(*_SLIM, Export(), Fuse())),
         Recipe(name="slim-int8", steps=(*_SLIM, Export(), Fuse(), QuantizeDynamic())),
-        Recipe(name="fp16", steps=(Export(), Fuse(), Fp16())),
+        Recipe(name="fp16", steps=(Export(), Fuse(sums="joined"), Fp16())),
     ]
 
 
@@ -132,7 +132,8 @@ def _of_onnx(inspection: Inspection) -> list[Recipe]:
     if multiplies:
         recipes.append(Recipe(name="int8-dynamic", steps=(*fuse, QuantizeDynamic())))
     recipes.append(Recipe(name="int8", steps=(QuantizeStatic(),)))
-    recipes.append(Recipe(name="fp16", steps=(*fuse, Fp16())))
+    joined: tuple[AnyPass, ...] = (Fuse(sums="joined"),) if fuse else ()
+    recipes.append(Recipe(name="fp16", steps=(*joined, Fp16())))
     return recipes
 
 
