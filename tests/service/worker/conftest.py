@@ -77,7 +77,11 @@ class Installation:
                     format="huggingface",
                     digest=of_tree({file["path"]: file["sha256"] for file in checkpoint}),
                     files=checkpoint,
-                    inspection={},
+                    inspection={
+                        "format": "huggingface",
+                        "kind": "image",
+                        "inputs": {"x": {"datatype": "FP32", "shape": ["batch", 3]}},
+                    },
                     created_at=now,
                 )
             )
