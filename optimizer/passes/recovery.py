@@ -1,6 +1,7 @@
 """Training within a pass that cuts: the network learns its labels again, or its own former answers without labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from optimizer.recipe.training import Training
 from optimizer.train.fit import Fit
 from optimizer.train.hooks import Hook
 from optimizer.train.losses import Objective
-from optimizer.train.soft_targets import soft_loss
+from optimizer.train.soft_targets import SoftLoss, soft_loss
 
 
 def objective_of(config: Training, model: TorchModel, context: Context) -> Objective:
@@ -22,12 +23,18 @@ def objective_of(config: Training, model: TorchModel, context: Context) -> Objec
     if labelled or context.task == "causal_lm":
         return labels_loss(config, context)
     intact = answers_of(predictor_of(model), tensors_of(context.splits.train, model.inputs))
-    loss = soft_loss(context.task, 1.0)
+    return _Former(intact, soft_loss(context.task, 1.0))
 
-    def objective(answers: Tensor, rows: Tensor) -> Tensor:
-        return loss(answers, intact[rows.to(intact.device)].to(answers.device), None)
 
-    return objective
+@dataclass(frozen=True, eq=False)
+class _Former:
+    """How far answers lie from the former ones. No function within a function, so that other processes can have it."""
+
+    intact: Tensor
+    loss: SoftLoss
+
+    def __call__(self, answers: Tensor, rows: Tensor) -> Tensor:
+        return self.loss(answers, self.intact[rows.to(self.intact.device)].to(answers.device), None)
 
 
 def recover(

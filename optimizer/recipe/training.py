@@ -41,7 +41,7 @@ class Training(BaseModel):
     schedule: Schedule = "cosine"
     # Share of the updates in which the rate rises from zero, before any schedule.
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
-    # What an epoch leaves of the rate ("exponential"), or an epoch without progress ("plateau").
+    # What an epoch leaves of the rate ("exponential"), or every second one without progress in a row ("plateau").
     gamma: float = Field(default=0.7, gt=0, le=1)
     # What an encoder's layer has of the rate of the layer above it.
     layer_decay: float = Field(default=1.0, gt=0, le=1)

@@ -93,6 +93,34 @@ def test_an_encoder_with_tokens_that_do_not_count_trains_alike_too():
     assert trained[1][1].losses[-1] < trained[1][1].losses[0]
 
 
+class _Stopped(Exception):
+    pass
+
+
+@pytest.mark.timeout(120)
+def test_processes_go_on_together_where_they_were_stopped(tmp_path):
+    settings = dataclasses.replace(_SETTINGS, processes=2, save_seconds=0.0, optimiser="adamw", learning_rate=0.01)
+    x = (_PICTURES,)
+
+    def train(progress):
+        predictor = Predictor(_convolutional(), ["x"], calling="positional")
+        objective = task_loss("classification", _Y)
+        result = fit(predictor, x, objective, Selection(x, _Y), settings, progress, resume=tmp_path)
+        return predictor, result
+
+    def stopping(share, loss, eta):
+        # In the second epoch; the update before this one was saved.
+        if share > 0.7:
+            raise _Stopped
+
+    whole, _ = train(lambda *_: None)
+    with pytest.raises(_Stopped):
+        train(stopping)
+    resumed, result = train(lambda *_: None)
+    assert result.notes == ("went on from update 5 of 8 after an interruption",)
+    assert _difference(whole, resumed) == 0
+
+
 def _check_alone(result, why):
     (note,) = result.notes
     assert note.startswith("trained in one process, not 2: ")
