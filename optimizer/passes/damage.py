@@ -13,9 +13,9 @@ _ROWS = 256
 class Damage:
     """Remembers the answers of the network as it is now; `of` tells how far another network's lie from them."""
 
-    def __init__(self, model: TorchModel, context: Context) -> None:
+    def __init__(self, model: TorchModel, context: Context, most: int = _ROWS) -> None:
         rows = context.splits.selection
-        self._inputs = tuple(tensor[:_ROWS] for tensor in tensors_of(rows, model.inputs))
+        self._inputs = tuple(tensor[:most] for tensor in tensors_of(rows, model.inputs))
         self._loss = soft_loss(context.task, 1.0)
         self._counts = self._counted(model)
         self._intact = self.answers(model)
