@@ -85,9 +85,10 @@ def _named(model: TorchModel) -> Iterator[None]:
 
 def _answering(model: TorchModel, predictor: Predictor, shape: tuple[int, ...]) -> list[nn.Module]:
     """Layers whose outputs may be the answers, which stay whole."""
-    width = shape[-1] if len(shape) > 1 else 1
-    # A transformer keeps the width of its stream, and so of an embedding, anyway.
-    return score_layers(predictor, width, body_too=model.output == EMBEDDING and has_channels(predictor))
+    if model.output == EMBEDDING and not has_channels(predictor):
+        # A transformer keeps the width of its stream, and so of its embeddings, anyway.
+        return []
+    return score_layers(predictor, shape[-1] if len(shape) > 1 else 1, body_too=model.output == EMBEDDING)
 
 
 def _targets(
