@@ -35,8 +35,10 @@ def take_apart(model: onnx.ModelProto) -> int:
             continue
         nodes += parts
         count += 1
+    # Copied, since emptying the list takes its nodes with it.
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    model.graph.node.extend(kept)
     return count
 
 

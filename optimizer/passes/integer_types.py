@@ -42,6 +42,17 @@ def choose(types: Types, hardware: Hardware, target: Target) -> IntegerTypes:
     return _BY_NAME["u8u8" if saturates else "u8s8"]
 
 
+def candidates(types: Types, hardware: Hardware, target: Target) -> tuple[IntegerTypes, ...]:
+    """What `types` may mean on this hardware, the likeliest first; more than one only for "auto".
+
+    Where u8s8 saturates, u8u8 is exact and u8s8 with one bit unused is faster on some processors: both are measured.
+    """
+    chosen = choose(types, hardware, target)
+    if types == "auto" and chosen.name == "u8u8":
+        return chosen, _BY_NAME["u8s8_reduced"]
+    return (chosen,)
+
+
 def integer_weights(model: onnx.ModelProto) -> int:
     """How many matrices and kernels the graph holds in 8-bit integers; scales' zero points do not count."""
     return sum(

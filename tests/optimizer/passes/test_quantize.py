@@ -60,7 +60,8 @@ def test_types_follow_the_processor(types, hardware, target, expected):
 @pytest.mark.parametrize(("hardware", "element"), [(_VNNI, TensorProto.INT8), (_AVX2, TensorProto.UINT8)])
 def test_static_quantises_a_convolutional_network_throughout(resnet, resnet_onnx, context, tmp_path, hardware, element):
     given = context(resnet, hardware=hardware)
-    quantised = quantize_static.run(QuantizeStatic(), resnet_onnx, given)
+    types = "u8s8" if hardware is _VNNI else "u8u8"
+    quantised = quantize_static.run(QuantizeStatic(types=types, skip_slow=False), resnet_onnx, given)
     proto = onnx.load(quantised.path)
     assert integer_weights(proto) == Counter(node.op_type for node in proto.graph.node)["Conv"] + 1
     assert {tensor.data_type for tensor in proto.graph.initializer if len(tensor.dims) == 4} == {element}
@@ -78,13 +79,13 @@ def test_static_quantises_a_convolutional_network_throughout(resnet, resnet_onnx
 @pytest.mark.parametrize("calibration", ["entropy", "percentile"])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_static_calibrates_by_histograms(resnet, resnet_onnx, context, calibration, per_channel):
-    config = QuantizeStatic(calibration=calibration, per_channel=per_channel, rows=40)
+    config = QuantizeStatic(calibration=calibration, per_channel=per_channel, rows=40, skip_slow=False)
     quantised = quantize_static.run(config, resnet_onnx, context(resnet))
     assert _agreement(_answers(quantised, resnet), _answers(resnet_onnx, resnet)) > 0.9
 
 
 def test_static_leaves_the_sensitive_parts_of_an_encoder_in_float(bert, bert_onnx, context, tmp_path):
-    quantised = quantize_static.run(QuantizeStatic(), bert_onnx, context(bert))
+    quantised = quantize_static.run(QuantizeStatic(skip_slow=False), bert_onnx, context(bert))
     assert integer_weights(onnx.load(quantised.path)) == 14
     run = _optimised(quantised.path, tmp_path)
     assert not any(name.startswith("QLinear") and name not in ("QLinearMatMul",) for name in run)
@@ -94,8 +95,8 @@ def test_static_leaves_the_sensitive_parts_of_an_encoder_in_float(bert, bert_onn
 def test_static_calibrates_on_many_rows_as_on_all_at_once(resnet, resnet_onnx, context, tmp_path):
     """Ranges of chunks are merged: 40 rows in chunks of 32 give the ranges of 40 rows."""
     given = context(resnet)
-    few = quantize_static.run(QuantizeStatic(rows=8), resnet_onnx, context(resnet, directory="few"))
-    all_rows = quantize_static.run(QuantizeStatic(rows=40), resnet_onnx, given)
+    few = quantize_static.run(QuantizeStatic(skip_slow=False, rows=8), resnet_onnx, context(resnet, directory="few"))
+    all_rows = quantize_static.run(QuantizeStatic(skip_slow=False, rows=40), resnet_onnx, given)
     scales = [
         {
             tensor.name: float(onnx.numpy_helper.to_array(tensor))
@@ -112,7 +113,7 @@ def test_static_calibrates_on_many_rows_as_on_all_at_once(resnet, resnet_onnx, c
 
 def test_dynamic_quantises_the_products_of_an_encoder(bert, bert_onnx, context):
     given = context(bert)
-    quantised = quantize_dynamic.run(QuantizeDynamic(), bert_onnx, given)
+    quantised = quantize_dynamic.run(QuantizeDynamic(skip_slow=False), bert_onnx, given)
     run = Counter(node.op_type for node in onnx.load(quantised.path).graph.node)
     assert run["MatMulInteger"] == 14
     assert run["ConvInteger"] == 0
@@ -122,7 +123,7 @@ def test_dynamic_quantises_the_products_of_an_encoder(bert, bert_onnx, context):
 
 def test_dynamic_quantises_fused_attention(bert, bert_onnx, context, tmp_path):
     fused = fuse.run(Fuse(), bert_onnx, context(bert, directory="fused"))
-    quantised = quantize_dynamic.run(QuantizeDynamic(), fused, context(bert))
+    quantised = quantize_dynamic.run(QuantizeDynamic(skip_slow=False), fused, context(bert))
     proto = onnx.load(quantised.path)
     floats = [t.name for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2]
     # What is left in float is looked up, not multiplied: words, positions and token types.
@@ -132,14 +133,15 @@ def test_dynamic_quantises_fused_attention(bert, bert_onnx, context, tmp_path):
 
 
 def test_dynamic_takes_other_types_of_weights(bert, bert_onnx, context):
-    quantised = quantize_dynamic.run(QuantizeDynamic(types="u8u8"), bert_onnx, context(bert))
+    quantised = quantize_dynamic.run(QuantizeDynamic(types="u8u8", skip_slow=False), bert_onnx, context(bert))
     assert any(tensor.data_type == TensorProto.UINT8 for tensor in onnx.load(quantised.path).graph.initializer)
     with pytest.raises(NotApplicable, match="unsigned activations"):
         quantize_dynamic.run(QuantizeDynamic(types="s8s8"), bert_onnx, context(bert))
 
 
 @pytest.mark.parametrize(
-    ("module", "config"), [(quantize_static, QuantizeStatic()), (quantize_dynamic, QuantizeDynamic())]
+    ("module", "config"),
+    [(quantize_static, QuantizeStatic(skip_slow=False)), (quantize_dynamic, QuantizeDynamic(skip_slow=False))],
 )
 def test_nothing_to_quantise_is_not_applicable(resnet, context, tmp_path, module, config):
     rows = Rows({"x": np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)})
