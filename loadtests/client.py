@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from optimizer.metrics.quality import predicted_classes
+from optimizer.metrics.answers import predicted_classes, shaped
 from service.client.connection import open_channel
 from service.client.tensors import from_raw
 from service.wire.open_inference import grpc_service_pb2 as oip
@@ -47,7 +47,7 @@ class Caller:
         position = next((i for i, output in enumerate(message.outputs) if output.name == self._output), 0)
         output = message.outputs[position]
         scores = from_raw(message.raw_output_contents[position], output.datatype, tuple(output.shape))
-        return Reply(message.model_version, int(predicted_classes(scores, 1)[0]))
+        return Reply(message.model_version, int(predicted_classes(shaped(scores, 1, "classification"))[0]))
 
     def close(self) -> None:
         """Ends all calls and lets the connection go."""

@@ -19,7 +19,8 @@ MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 # Inputs and outputs on which a serving host proves parity: arrays "input.<name>" and "output.<name>".
 GOLDEN_FILE = "golden.npz"
-# The variant's answers on the evaluation rows: "rows" (indices), "score" (per row), "prediction".
+# The variant's answers on the evaluation rows: "rows" (indices), "statistics" [rows, k] that the metric is made of, and
+# "prediction" where it is not too much to keep.
 EVALUATION_FILE = "evaluation.npz"
 # The curves of all training that led to the variant, for TensorBoard; only where something was trained.
 TRAINING_FILE = "training.tfevents"
@@ -98,8 +99,10 @@ class Measurement(_Frozen):
     source_metric: Estimate | None = None
     # metric - source_metric on the same rows; a paired interval.
     difference: Estimate | None = None
-    # Share of rows on which the predicted class equals the source's.
+    # Share of rows (of tokens, where those are answered) on which the prediction equals the source's.
     agreement: Estimate | None = None
+    # McNemar's exact two-sided p-value of the difference, where the metric is a share of right rows.
+    p_value: float | None = None
     latencies: tuple[BatchLatency, ...]
     # Largest growth of resident memory while loading and running at the largest measured batch.
     peak_memory_bytes: int

@@ -10,19 +10,20 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from optimizer.artifact.hardware import fingerprint
-from optimizer.artifact.manifest import BatchLatency, Estimate, Hardware, Manifest, Measurement
+from optimizer.artifact.manifest import BatchLatency, Hardware, Manifest, Measurement
 from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.session import SessionSpec, build, ort_errors
 from optimizer.artifact.signature import Signature
 from optimizer.artifact.task import Task
 from optimizer.data.splits import Part
-from optimizer.errors import InvalidDataset, PassFailed
+from optimizer.errors import PassFailed
 from optimizer.measure import latency, lease
 from optimizer.measure.evaluation import Evaluation
+from optimizer.measure.figures import quality_of
 from optimizer.measure.memory import peak_growth_bytes
-from optimizer.measure.predictions import predict, run
-from optimizer.metrics.intervals import Interval, PairedCounts, paired_difference, wilson
-from optimizer.metrics.quality import METRIC, pair, right
+from optimizer.measure.predictions import evaluate, run
+from optimizer.measure.truth import truth_for
+from optimizer.metrics.comparison import Paired
 
 BATCHES = (1, 8, 32)
 # Spent on timing one batch size, of a model that is quick enough.
@@ -40,6 +41,8 @@ class Source:
     model: Path
     # Its answers on the same rows of the same data; None: they are computed again.
     evaluation: Evaluation | None
+    # Its peak memory on this host with the same session; None: it is measured again where it matters.
+    peak_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,34 @@ class Measured:
 
     measurement: Measurement
     evaluation: Evaluation
-    paired: PairedCounts | None
+    paired: Paired | None
+    # The source's peak memory; None when it is not known and was not asked for.
+    source_peak_memory_bytes: int | None = None
 
 
-def source_of(model: Path, manifest: Manifest, evaluation: Path, dataset_digest: str, part: Part) -> Source:
+def source_of(
+    model: Path,
+    manifest: Manifest,
+    evaluation: Path,
+    dataset_digest: str,
+    part: Part,
+    hardware: Hardware | None = None,
+    session: SessionSpec | None = None,
+) -> Source:
     """A published source; its answers are used again only where they were given on these very rows.
 
-    A model's data set may have been replaced since its source was measured.
+    A model's data set may have been replaced since its source was measured. Its memory is used again where it was
+    measured on the same `hardware` with the same `session`.
     """
     same = any(
         known.dataset_digest == dataset_digest and known.rows_digest == part.digest for known in manifest.measurements
     )
-    return Source(model, Evaluation.load(evaluation) if same else None)
+    memory = [
+        known.peak_memory_bytes
+        for known in manifest.measurements
+        if known.hardware == hardware and known.session == session
+    ]
+    return Source(model, Evaluation.load(evaluation) if same else None, memory[-1] if memory else None)
 
 
 def _silent(message: str, share: float) -> None:
@@ -82,20 +101,25 @@ def measure(
     batches: tuple[int, ...] = BATCHES,
     budget_seconds: float = BUDGET_SECONDS,
     peak_memory: PeakMemory = peak_growth_bytes,
+    compare_memory: bool = False,
     report: Report = _silent,
 ) -> Measured:
     """Measures `model`, which answers to `signature`, on the rows `part` of the file `rows`.
 
     `source` is None for the source itself. Timing takes the machine-wide lease alone: the caller must not hold it.
     A model without a batch axis is measured at batch 1 only. `scratch` is writable; `report` is told what is done and
-    which share of it. Raises PassFailed when the model cannot be run or does not answer with class scores.
+    which share of it. `compare_memory` says that the source's memory must be known. Raises PassFailed when the model
+    cannot be run or does not answer as the task says.
     """
     opened = _open(model, session)
     opened_source = None if source is None else _open(source.model, session)
     report("evaluating", 0.0)
-    prediction = predict(opened, signature, rows, part.indices, lambda share: report("evaluating", 0.4 * share))
-    truth, source_evaluation = _truth(rows, part, task, source, opened_source, signature, prediction)
-    evaluation = Evaluation(part.indices, right(prediction, truth), prediction)
+    theirs = None if source is None else _of_source(source, opened_source, signature, rows, part, task)
+    truth = truth_for(task, rows, part.indices, signature, opened_source, theirs)
+    evaluation = evaluate(
+        opened, signature, rows, part.indices, task, truth, lambda share: report("evaluating", 0.4 * share)
+    )
+    quality = quality_of(evaluation, theirs, task, rows, part.indices)
 
     sizes = batches if signature.batched else (1,)
     latencies: list[BatchLatency] = []
@@ -106,26 +130,26 @@ def measure(
             latencies.append(_timed(batch, opened, opened_source, inputs, budget_seconds))
     report("measuring memory", 0.9)
     memory = peak_memory(model, batch_of(rows, part, signature, max(sizes)), session, scratch)
+    source_memory = None if source is None else source.peak_memory_bytes
+    if source is not None and source_memory is None and compare_memory:
+        source_memory = peak_memory(source.model, batch_of(rows, part, signature, max(sizes)), session, scratch)
     report("measured", 1.0)
 
-    paired = None if source_evaluation is None else pair(evaluation.score, source_evaluation.score)
-    metric = METRIC[task]
     measurement = Measurement(
         dataset_digest=dataset_digest,
         rows_digest=part.digest,
         hardware=hardware or fingerprint(),
         session=session,
-        metric=_share(metric, evaluation.score),
-        source_metric=None if source_evaluation is None else _share(metric, source_evaluation.score),
-        difference=None if paired is None else _estimate(f"{metric} difference", paired_difference(paired), paired.n),
-        agreement=None
-        if source_evaluation is None
-        else _share("agreement", right(prediction, source_evaluation.prediction)),
+        metric=quality.metric,
+        source_metric=quality.source_metric,
+        difference=quality.difference,
+        agreement=quality.agreement,
+        p_value=quality.p_value,
         latencies=tuple(latencies),
         peak_memory_bytes=memory,
         size_bytes=model.stat().st_size,
     )
-    return Measured(measurement, evaluation, paired)
+    return Measured(measurement, evaluation, quality.paired, source_memory)
 
 
 def batch_of(rows: Rows, part: Part, signature: Signature, batch: int) -> dict[str, NDArray[np.generic]]:
@@ -141,27 +165,20 @@ def _open(model: Path, session: SessionSpec) -> ort.InferenceSession:
         raise PassFailed(f"onnxruntime cannot load the model: {reason}") from error
 
 
-def _truth(
+def _of_source(
+    source: Source,
+    opened: ort.InferenceSession | None,
+    signature: Signature,
     rows: Rows,
     part: Part,
     task: Task,
-    source: Source | None,
-    opened_source: ort.InferenceSession | None,
-    signature: Signature,
-    prediction: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], Evaluation | None]:
-    """What a right answer is, and the source's answers (None when the source itself is measured)."""
-    labels = None if rows.labels is None else rows.labels[part.indices]
-    if task == "classification" and labels is None:
-        raise InvalidDataset("task classification needs an array `labels`")
-    if source is None or opened_source is None:
-        return (prediction if task == "agreement" or labels is None else labels), None
+) -> Evaluation:
+    """The source's answers on the same rows: the known ones, or new ones where those are of other rows."""
     known = source.evaluation
-    if known is None or not np.array_equal(known.rows, part.indices):
-        theirs = predict(opened_source, signature, rows, part.indices, lambda share: None)
-        truth = theirs if task == "agreement" or labels is None else labels
-        known = Evaluation(part.indices, right(theirs, truth), theirs)
-    return (known.prediction if task == "agreement" or labels is None else labels), known
+    if known is not None and np.array_equal(known.rows, part.indices):
+        return known
+    assert opened is not None
+    return evaluate(opened, signature, rows, part.indices, task, truth_for(task, rows, part.indices, signature, None))
 
 
 def _timed(
@@ -180,11 +197,3 @@ def _timed(
         lambda: opened.run(None, inputs), lambda: opened_source.run(None, inputs), budget_seconds
     )
     return BatchLatency(batch=batch, latency=taken, speedup=speedup)
-
-
-def _share(name: str, score: NDArray[np.float32]) -> Estimate:
-    return _estimate(name, wilson(int(np.count_nonzero(score > 0.5)), len(score)), len(score))
-
-
-def _estimate(name: str, interval: Interval, n: int) -> Estimate:
-    return Estimate(name=name, value=interval.value, low=interval.low, high=interval.high, n=n)

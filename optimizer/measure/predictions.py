@@ -1,6 +1,7 @@
-"""Runs a model over rows and keeps the class that it says of each."""
+"""Runs a model over rows, batch by batch, and keeps what figures need of its answers: never the answers themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -10,33 +11,66 @@ from optimizer.artifact.graph_signature import class_output
 from optimizer.artifact.rows import Rows, feeds
 from optimizer.artifact.session import ort_errors
 from optimizer.artifact.signature import Signature
+from optimizer.artifact.task import Task
 from optimizer.errors import PassFailed
-from optimizer.metrics.quality import predicted_classes
+from optimizer.measure.evaluation import Evaluation
+from optimizer.metrics.answers import predictions, shaped
+from optimizer.metrics.details import details
+from optimizer.metrics.scoring import scoring
 
 # Rows run together: large enough to be quick, small enough for any model that is served at batch 32.
 _BATCH = 64
+# A language model answers each token with its vocabulary: fewer rows at once keep that within some hundred megabytes.
+_TOKENS_BATCH = 8
+# Values of predictions that are kept with the figures; more (tokens of long texts) are dropped after they were scored.
+_MOST_KEPT = 2_000_000
+
+# What the rows [start : start + len(answers)] of those asked for are held against, given the model's own answers.
+Truth = Callable[[int, NDArray[Any]], NDArray[Any]]
 
 
-def predict(
+def evaluate(
     session: ort.InferenceSession,
     signature: Signature,
     rows: Rows,
     indices: NDArray[np.int64],
-    report: Callable[[float], None],
-) -> NDArray[np.int64]:
-    """The predicted class of each of the rows `indices`, in their order; `report` is told the share done.
+    task: Task,
+    truth: Truth,
+    report: Callable[[float], None] = lambda share: None,
+) -> Evaluation:
+    """The statistics of the rows `indices`, in their order; `report` is told the share done.
 
-    A model without a batch axis is run row by row. Raises PassFailed for answers that are no class scores.
+    For the task "agreement" `truth` gives classes. A model without a batch axis is run row by row. Raises PassFailed
+    for answers that the task does not have.
     """
-    output = class_output(signature).name
-    at_once = _BATCH if signature.batched else 1
-    predictions = np.empty(len(indices), np.int64)
+    # Classes are at hand there, not the scores that they were the highest of.
+    how = scoring("classification" if task == "agreement" else task)
+    statistics, said, more = [], [], []
+    for start, answers in answers_in_batches(session, signature, rows, indices, task):
+        wanted = truth(start, answers)
+        statistics.append(how.statistics(answers, wanted))
+        said.append(predictions(answers, task))
+        more.append(details(answers, wanted, task))
+        report((start + len(answers)) / len(indices))
+    prediction = None if said[0] is None else np.concatenate([part for part in said if part is not None])
+    return Evaluation(
+        indices,
+        np.concatenate(statistics),
+        None if prediction is None or prediction.size > max(_MOST_KEPT, len(indices)) else prediction,
+        {name: np.concatenate([part[name] for part in more]) for name in more[0]},
+    )
+
+
+def answers_in_batches(
+    session: ort.InferenceSession, signature: Signature, rows: Rows, indices: NDArray[np.int64], task: Task
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Where each batch begins, and its answers in the task's form (`optimizer.metrics.answers.shaped`)."""
+    output = class_output(signature)
+    at_once = (_TOKENS_BATCH if len(output.shape) == 3 else _BATCH) if signature.batched else 1
     for start in range(0, len(indices), at_once):
         chosen = indices[start : start + at_once]
-        (scores,) = run(session, [output], feeds(rows, signature.inputs, chosen))
-        predictions[start : start + len(chosen)] = predicted_classes(scores, len(chosen))
-        report((start + len(chosen)) / len(indices))
-    return predictions
+        (answers,) = run(session, [output.name], feeds(rows, signature.inputs, chosen))
+        yield start, shaped(np.asarray(answers), len(chosen), task)
 
 
 def run(

@@ -14,9 +14,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from optimizer.artifact.task import IGNORED, LOWER_IS_BETTER, METRIC, Task
-from optimizer.errors import PassFailed
-
-Floats = NDArray[np.float64]
+from optimizer.metrics.answers import Floats, finite, positive_scores, predicted_classes
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,24 @@ class Scoring:
     """How a task's answers are scored.
 
     `statistics(answers, truth)` gives [rows, k]; `value(statistics, weights)` the metric of rows weighted by `weights`
-    ([rows], counts of a bootstrap, say). `truth` is what the answers are held against: labels, or the source's answers.
+    ([rows]); `values` that of many weightings at once ([draws, rows], counts of a bootstrap, say). `truth` is what the
+    answers are held against: labels, or the source's answers.
     """
 
     metric: str
     statistics: Callable[[NDArray[Any], NDArray[Any]], Floats]
     value: Callable[[Floats, Floats], float]
+    values: Callable[[Floats, Floats], Floats]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the metric is a share of rows, each right or wrong."""
+        return self.metric in ("accuracy", "agreement")
+
+    @property
+    def relative(self) -> bool:
+        """Whether a margin on the metric is a share of the source's value instead of absolute points."""
+        return self.metric in LOWER_IS_BETTER
 
     def metric_of(self, statistics: Floats) -> float:
         """The metric of all rows."""
@@ -47,29 +57,6 @@ class Scoring:
 def scoring(task: Task) -> Scoring:
     """How answers of `task` are scored."""
     return _SCORINGS[task]
-
-
-def finite(answers: NDArray[Any]) -> Floats:
-    """The answers as 64-bit floats. Raises PassFailed when one is NaN or infinite."""
-    values = answers.astype(np.float64)
-    good = np.isfinite(values)
-    if not good.all():
-        row = int(np.flatnonzero(~good.reshape(len(values), -1).all(axis=1))[0])
-        raise PassFailed(f"the model's answer holds NaN or infinite values (first in row {row})")
-    return values
-
-
-def predicted_classes(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Index of the highest score along the last axis (the first of equal ones)."""
-    classes: NDArray[np.int64] = finite(scores).argmax(axis=-1).astype(np.int64)
-    return classes
-
-
-def positive_scores(answers: NDArray[Any]) -> Floats:
-    """One score a row that grows with the positive class, of answers [rows], [rows, 1] or [rows, 2]."""
-    values = finite(answers).reshape(len(answers), -1)
-    scores: Floats = values[:, 0] if values.shape[1] == 1 else values[:, 1] - values[:, 0]
-    return scores
 
 
 def _right(answers: NDArray[Any], truth: NDArray[Any]) -> Floats:
@@ -92,6 +79,20 @@ def _auc(statistics: Floats, weights: Floats) -> float:
     return float(roc_auc_score(labels, scores, sample_weight=weights)) if len(np.unique(labels)) == 2 else 0.5
 
 
+def _aucs(statistics: Floats, weights: Floats) -> Floats:
+    """`_auc` of many draws: one sort instead of one a draw (the rank form of Mann and Whitney, 1947)."""
+    order = np.argsort(statistics[:, 0], kind="stable")
+    scores, positive = statistics[order, 0], statistics[order, 1] > 0.5
+    starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    drawn = weights[:, order]
+    wins = np.add.reduceat(np.where(positive, drawn, 0.0), starts, axis=1)
+    losses = np.add.reduceat(np.where(positive, 0.0, drawn), starts, axis=1)
+    below = np.cumsum(losses, axis=1) - losses / 2
+    pairs = wins.sum(axis=1) * losses.sum(axis=1)
+    areas: Floats = np.where(pairs > 0, (wins * below).sum(axis=1) / np.maximum(pairs, 1.0), 0.5)
+    return areas
+
+
 def _hits(answers: NDArray[Any], truth: NDArray[Any]) -> Floats:
     """True positives, false positives and false negatives of each row, over its labels."""
     said, wanted = finite(answers).reshape(len(answers), -1) > 0, truth.reshape(len(truth), -1) > 0.5
@@ -100,9 +101,11 @@ def _hits(answers: NDArray[Any], truth: NDArray[Any]) -> Floats:
     )
 
 
-def _micro_f1(statistics: Floats, weights: Floats) -> float:
-    hits, false, missed = weights @ statistics
-    return float(2 * hits / (2 * hits + false + missed)) if hits + false + missed else 1.0
+def _micro_f1(statistics: Floats, weights: Floats) -> Floats:
+    hits, false, missed = np.moveaxis(weights @ statistics, -1, 0)
+    whole = 2 * hits + false + missed
+    values: Floats = np.where(whole > 0, 2 * hits / np.maximum(whole, 1.0), 1.0)
+    return values
 
 
 def _squared(answers: NDArray[Any], truth: NDArray[Any]) -> Floats:
@@ -137,30 +140,41 @@ def _cosine(answers: NDArray[Any], truth: NDArray[Any]) -> Floats:
     return cosines
 
 
-def _mean(statistics: Floats, weights: Floats) -> float:
-    return float(weights @ statistics[:, 0] / weights.sum())
+def _mean(statistics: Floats, weights: Floats) -> Floats:
+    values: Floats = weights @ statistics[:, 0] / weights.sum(axis=-1)
+    return values
 
 
-def _ratio(statistics: Floats, weights: Floats) -> float:
-    part, whole = weights @ statistics
-    return float(part / max(whole, 1.0))
+def _ratio(statistics: Floats, weights: Floats) -> Floats:
+    part, whole = np.moveaxis(weights @ statistics, -1, 0)
+    values: Floats = part / np.maximum(whole, 1.0)
+    return values
 
 
-def _root_mean(statistics: Floats, weights: Floats) -> float:
-    return float(np.sqrt(_mean(statistics, weights)))
+def _root_mean(statistics: Floats, weights: Floats) -> Floats:
+    values: Floats = np.sqrt(_mean(statistics, weights))
+    return values
 
 
-def _perplexity(statistics: Floats, weights: Floats) -> float:
-    return float(np.exp(_ratio(statistics, weights)))
+def _perplexity(statistics: Floats, weights: Floats) -> Floats:
+    values: Floats = np.exp(_ratio(statistics, weights))
+    return values
+
+
+def _of_sums(
+    task: Task, statistics: Callable[[NDArray[Any], NDArray[Any]], Floats], values: Callable[[Floats, Floats], Floats]
+) -> Scoring:
+    """A scoring whose metric is a function of weighted sums, which one product of matrices gives for many draws."""
+    return Scoring(METRIC[task], statistics, lambda rows, weights: float(values(rows, weights)), values)
 
 
 _SCORINGS: dict[Task, Scoring] = {
-    "classification": Scoring(METRIC["classification"], _right, _mean),
-    "agreement": Scoring(METRIC["agreement"], _agrees, _mean),
-    "binary": Scoring(METRIC["binary"], _ranked, _auc),
-    "multilabel": Scoring(METRIC["multilabel"], _hits, _micro_f1),
-    "regression": Scoring(METRIC["regression"], _squared, _root_mean),
-    "token_classification": Scoring(METRIC["token_classification"], _tokens, _ratio),
-    "embedding": Scoring(METRIC["embedding"], _cosine, _mean),
-    "causal_lm": Scoring(METRIC["causal_lm"], _surprise, _perplexity),
+    "classification": _of_sums("classification", _right, _mean),
+    "agreement": _of_sums("agreement", _agrees, _mean),
+    "binary": Scoring(METRIC["binary"], _ranked, _auc, _aucs),
+    "multilabel": _of_sums("multilabel", _hits, _micro_f1),
+    "regression": _of_sums("regression", _squared, _root_mean),
+    "token_classification": _of_sums("token_classification", _tokens, _ratio),
+    "embedding": _of_sums("embedding", _cosine, _mean),
+    "causal_lm": _of_sums("causal_lm", _surprise, _perplexity),
 }

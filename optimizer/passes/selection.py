@@ -14,7 +14,8 @@ from optimizer.artifact.task import IGNORED, UNLABELLED, Task
 from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import first_line
 from optimizer.intake.stages import OnnxModel
-from optimizer.metrics.scoring import Floats, scoring
+from optimizer.metrics.answers import Floats
+from optimizer.metrics.scoring import scoring
 from optimizer.passes.context import Context
 
 _BATCH = 32

@@ -28,7 +28,7 @@ from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import clean, first_line, read
 from optimizer.intake.stages import OnnxModel
 from optimizer.measure.measure import Source, measure, source_of
-from optimizer.metrics.gate import decide, not_measured, speedups_of
+from optimizer.metrics.gate import decide, gain_of, not_measured
 from optimizer.pipeline.inputs import Inputs
 from optimizer.pipeline.progress import Meter
 from optimizer.pipeline.steps import StepStore
@@ -69,6 +69,7 @@ def write_result(
         decision = not_measured(target, spec.session.target)
         verdict, reason = decision.verdict, decision.reason
     else:
+        source = _source(spec, inputs, hardware)
         measured = measure(
             path,
             signature=model.signature,
@@ -77,10 +78,11 @@ def write_result(
             task=spec.task,
             session=spec.session,
             dataset_digest=spec.dataset.digest,
-            source=_source(spec, inputs),
+            source=source,
             scratch=spec.scratch,
             lease_file=spec.lease,
             hardware=hardware,
+            compare_memory=spec.objective.prefer == "memory",
             report=lambda message, share: meter.report(len(spec.recipe.steps), share, message=message),
         )
         measured.evaluation.save(directory / EVALUATION_FILE)
@@ -88,12 +90,9 @@ def write_result(
         if measured.paired is None:
             verdict, reason = Verdict.SOURCE, "The checkpoint as its owner trained it; all others are compared with it."
         else:
-            judged = decide(
-                measured.paired,
-                speedups_of(measured.measurement),
-                spec.max_accuracy_drop,
-                measured.measurement.metric.name,
-            )
+            assert source is not None
+            gain = gain_of(measured.measurement, source.model.stat().st_size, measured.source_peak_memory_bytes)
+            judged = decide(measured.paired, gain, spec.objective)
             verdict, reason, rows_needed = judged.verdict, judged.reason, judged.rows_needed
     manifest = Manifest(
         name=spec.variant,
@@ -114,11 +113,19 @@ def write_result(
     return manifest
 
 
-def _source(spec: TrialSpec, inputs: Inputs) -> Source | None:
+def _source(spec: TrialSpec, inputs: Inputs, hardware: Hardware) -> Source | None:
     if spec.source is None:
         return None
     manifest = Manifest.model_validate_json(spec.source.manifest.read_bytes())
-    return source_of(spec.source.model, manifest, spec.source.evaluation, spec.dataset.digest, inputs.splits.evaluation)
+    return source_of(
+        spec.source.model,
+        manifest,
+        spec.source.evaluation,
+        spec.dataset.digest,
+        inputs.splits.evaluation,
+        hardware,
+        spec.session,
+    )
 
 
 def _stamp(model: Path, path: Path, spec: TrialSpec) -> None:

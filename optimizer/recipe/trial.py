@@ -7,14 +7,15 @@ hostile checkpoint may have taken over the child.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from optimizer.artifact.inspected import Format
 from optimizer.artifact.manifest import Manifest
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.task import Task
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe
 
 
@@ -62,7 +63,7 @@ class TrialSpec(_Message):
     # None when this trial makes the source itself.
     source: SourceRef | None
     session: SessionSpec
-    max_accuracy_drop: float = Field(default=0.01, ge=0, lt=1)
+    objective: Objective = Objective()
     seed: int = 0
     # Writable. Finished steps appear as scratch/steps/<key>/, the result as scratch/result/.
     scratch: Path
@@ -72,6 +73,14 @@ class TrialSpec(_Message):
     cache: dict[str, Path] = Field(default_factory=dict)
     # File to take an flock on: shared while training, exclusive while measuring.
     lease: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_drop_alone_is_an_objective(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "max_accuracy_drop" not in values or "objective" in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "max_accuracy_drop"}
+        return {**rest, "objective": {"max_accuracy_drop": values["max_accuracy_drop"]}}
 
 
 class StepStarted(_Message):

@@ -75,7 +75,11 @@ def _write_result(spec: TrialSpec, keys: list[str]) -> Manifest:
     onnx.save(_model(spec.recipe.digest), str(model))
     rows = np.arange(_ROWS * _FEATURES, dtype=np.float32).reshape(_ROWS, _FEATURES)
     golden.write(directory / GOLDEN_FILE, {"features": rows[:2]}, {"scores": rows[:2] * 2})
-    answers: Mapping[str, Any] = {"rows": np.arange(_ROWS), "score": np.ones(_ROWS), "prediction": np.zeros(_ROWS)}
+    answers: Mapping[str, Any] = {
+        "rows": np.arange(_ROWS),
+        "statistics": np.ones((_ROWS, 1)),
+        "prediction": np.zeros(_ROWS),
+    }
     with (directory / EVALUATION_FILE).open("wb") as stream:
         np.savez(stream, allow_pickle=False, **answers)
     manifest = _manifest(spec, keys, of_file(model), model.stat().st_size)

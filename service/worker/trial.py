@@ -139,7 +139,7 @@ class TrialRun:
                 "recipe": self._task.recipe,
                 "source": source,
                 "session": self._workshop.session,
-                "max_accuracy_drop": assignment.max_accuracy_drop,
+                "objective": {"max_accuracy_drop": assignment.max_accuracy_drop},
                 "seed": assignment.seed,
                 "scratch": directory.scratch,
                 "cache": self._workshop.cache.find(assignment.tenant, self._keys),

@@ -158,7 +158,7 @@ def _state(arms: Mapping[str, Arm], data: Path, task: str, split: str) -> State:
     for name, arm in arms.items():
         evaluation = io.BytesIO()
         backwards = np.arange(ROWS)[::-1]
-        np.savez(evaluation, rows=backwards, score=np.zeros(ROWS), prediction=arm.recorded[backwards])
+        np.savez(evaluation, rows=backwards, statistics=np.zeros((ROWS, 1)), prediction=arm.recorded[backwards])
         files = [
             _store(state, "model.onnx", name.encode()),
             _store(state, "manifest.json", manifest(name, arm, task).model_dump_json().encode()),

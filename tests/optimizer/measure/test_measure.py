@@ -18,7 +18,9 @@ from optimizer.data.splits import Part
 from optimizer.errors import InvalidCheckpoint, InvalidDataset, PassFailed
 from optimizer.measure.evaluation import Evaluation
 from optimizer.measure.measure import Measured, Source, measure, source_of
-from optimizer.metrics.gate import Accept, Reject, decide, speedups_of
+from optimizer.metrics.gate import Accept, Reject, decide, gain_of, speedups_of
+from optimizer.metrics.intervals import PairedCounts
+from optimizer.recipe.objective import Objective
 
 Save = Callable[..., Path]
 
@@ -72,7 +74,8 @@ def test_a_variant_is_paired_with_its_source(save: Save, run: Callable[..., Meas
     variant = run(fast, source=Source(slow, source.evaluation))
     figures = variant.measurement
     assert variant.paired is not None
-    assert (variant.paired.n, variant.paired.both, variant.paired.gained, variant.paired.lost) == (120, 90, 0, 0)
+    assert variant.paired.counts == PairedCounts(n=120, both=90, gained=0, lost=0)
+    assert figures.p_value == 1
     assert figures.source_metric == figures.metric
     assert figures.difference is not None
     assert figures.difference.value == 0
@@ -81,7 +84,7 @@ def test_a_variant_is_paired_with_its_source(save: Save, run: Callable[..., Meas
     speedups = speedups_of(figures)
     assert set(speedups) == {1, 8}
     assert all(entry.low > 1 and entry.n >= 20 for entry in speedups.values())
-    assert isinstance(decide(variant.paired, speedups, 0.05, "accuracy"), Accept)
+    assert isinstance(decide(variant.paired, gain_of(figures, 1), Objective(max_accuracy_drop=0.05)), Accept)
 
 
 def test_a_slower_and_wrong_variant_is_rejected(save: Save, run: Callable[..., Measured]) -> None:
@@ -91,7 +94,9 @@ def test_a_slower_and_wrong_variant_is_rejected(save: Save, run: Callable[..., M
     assert variant.measurement.agreement is not None
     assert variant.measurement.agreement.value == 0
     assert all(entry.high < 1 for entry in speedups_of(variant.measurement).values())
-    assert isinstance(decide(variant.paired, speedups_of(variant.measurement), 0.05, "accuracy"), Reject)
+    assert isinstance(
+        decide(variant.paired, gain_of(variant.measurement, 1), Objective(max_accuracy_drop=0.05)), Reject
+    )
 
 
 def test_without_labels_the_sources_answers_are_right(save: Save, run: Callable[..., Measured], rows: Rows) -> None:
@@ -102,7 +107,8 @@ def test_without_labels_the_sources_answers_are_right(save: Save, run: Callable[
     variant = run(other, rows=unlabelled, task="agreement", source=Source(model, source.evaluation))
     assert variant.measurement.metric.value == 0
     assert variant.paired is not None
-    assert variant.paired.lost == 120
+    assert variant.paired.counts is not None
+    assert variant.paired.counts.lost == 120
     with pytest.raises(InvalidDataset, match="needs an array `labels`"):
         run(model, rows=unlabelled)
 
@@ -151,11 +157,11 @@ def test_two_inputs_one_of_them_whole_numbers(run: Callable[..., Measured], tmp_
 
 def test_sources_of_other_rows_are_answered_again(save: Save, run: Callable[..., Measured]) -> None:
     model = save("a.onnx")
-    stale = Evaluation(np.arange(120), np.zeros(120, np.float32), np.zeros(120, np.int64))
+    stale = Evaluation(np.arange(120), np.zeros((120, 1)), np.zeros(120, np.int64))
     for source in (Source(model, None), Source(model, stale)):
         variant = run(save("b.onnx"), source=source)
         assert variant.paired is not None
-        assert (variant.paired.both, variant.paired.lost) == (90, 0)
+        assert variant.paired.counts == PairedCounts(n=120, both=90, gained=0, lost=0)
 
 
 def test_published_answers_are_used_for_the_same_rows_only(
@@ -191,7 +197,7 @@ def test_other_files_are_no_evaluation(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "evaluation.npz").write_bytes(data)
     with pytest.raises(InvalidCheckpoint, match="cannot be read"):
         Evaluation.load(tmp_path / "evaluation.npz")
-    np.savez(tmp_path / "evaluation.npz", rows=np.arange(3), score=np.zeros(2), prediction=np.zeros(3))
+    np.savez(tmp_path / "evaluation.npz", rows=np.arange(3), statistics=np.zeros((2, 1)), prediction=np.zeros(3))
     with pytest.raises(InvalidCheckpoint, match="do not fit together"):
         Evaluation.load(tmp_path / "evaluation.npz")
 
@@ -205,7 +211,7 @@ def test_models_that_do_not_run_fail_with_a_sentence(
         run(tmp_path / "bad.onnx", signature=signature_of(onnx.load(model)))
     assert str(tmp_path) not in str(caught.value)
     nan = Rows({"x": np.full_like(rows.arrays["x"], np.nan)}, rows.labels)
-    with pytest.raises(PassFailed, match="NaN or infinite scores"):
+    with pytest.raises(PassFailed, match="NaN or infinite values"):
         run(model, rows=nan)
     wrong = save("c.onnx", ["N", 6], work=8)
     loose = signature_of(onnx.load(save("d.onnx", ["N", "k"])))
