@@ -45,6 +45,11 @@ class Home:
         return self.root / "scratch"
 
     @property
+    def resume(self) -> Path:
+        """What unfinished passes go on from: resume/<job>-<ordinal>/; removed when the trial ends."""
+        return self.root / "resume"
+
+    @property
     def run(self) -> Path:
         """Sockets and the engine's last table: `root/run`, or a short private path if that is too long."""
         local = self.root.resolve() / "run"
@@ -75,7 +80,7 @@ class Home:
     def create(self) -> None:
         """Makes the folders, readable by their owner alone. Raises FailedPrecondition when they cannot be had."""
         try:
-            for path in (self.root, self.blobs, self.uploads, self.cache, self.scratch, self.run):
+            for path in (self.root, self.blobs, self.uploads, self.cache, self.scratch, self.resume, self.run):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise FailedPrecondition(f"cannot create the home directory {self.root}: {error.strerror}") from error

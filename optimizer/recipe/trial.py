@@ -1,9 +1,9 @@
 """What the worker and the sandboxed child say to each other: a spec in, JSON lines out.
 
 The child is started as `python -m optimizer run SPEC`, where SPEC is a JSON file holding a `TrialSpec`. It writes one
-`Event` a line to standard output (nothing else may go there) and exits 0 after `Finished`, 3 after `Failed`. It may
-read every path that the spec names, and write below `scratch` only; the worker moves results out of there, since a
-hostile checkpoint may have taken over the child.
+`Event` a line to standard output (nothing else may go there) and exits 0 after `Finished` or `Studied`, 3 after
+`Failed`. It may read every path that the spec names, and write below `scratch` and `resume` only; the worker moves
+results out of there, since a hostile checkpoint may have taken over the child.
 """
 
 from pathlib import Path
@@ -59,7 +59,10 @@ class TrialSpec(_Message):
     variant: str
     checkpoint: CheckpointRef
     dataset: DatasetRef
+    # Of a study: the template whose values it searches.
     recipe: Recipe
+    # JSON of the space to search and of the budget to search it in; None for a plain trial of `recipe`.
+    study: dict[str, Any] | None = None
     # None when this trial makes the source itself.
     source: SourceRef | None
     session: SessionSpec
@@ -112,6 +115,9 @@ class StepFinished(_Message):
     step: str
     key: str
     seconds: float
+    # Whose step it is, where that is not the trial's own recipe: one that a study tries. The reader computes the keys
+    # of that recipe itself and takes the step only if `key` is among them.
+    recipe: Recipe | None = None
 
 
 class Finished(_Message):
@@ -124,6 +130,22 @@ class Finished(_Message):
     manifest: Manifest
 
 
+class Finalist(_Message):
+    """A recipe that a study proposes, and why."""
+
+    recipe: Recipe
+    why: str
+
+
+class Studied(_Message):
+    """A study has ended well; its finalists, best first, are still to be tried and measured like any recipe."""
+
+    event: Literal["studied"] = "studied"
+    finalists: tuple[Finalist, ...] = Field(max_length=20)
+    # What the search found, in a sentence.
+    why: str = ""
+
+
 class Failed(_Message):
     """The trial has ended without a variant. `kind` is that of `optimizer.errors`, or "internal"."""
 
@@ -133,7 +155,7 @@ class Failed(_Message):
     step: str | None = None
 
 
-Event = Annotated[StepStarted | Progress | StepFinished | Finished | Failed, Field(discriminator="event")]
+Event = Annotated[StepStarted | Progress | StepFinished | Finished | Studied | Failed, Field(discriminator="event")]
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import grpc
 
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import parse_yaml
 from service.api.caller import tenant_of
 from service.errors import InvalidArgument, ResourceExhausted, Unavailable
 from service.jobs.queue import JobQueue
+from service.jobs.request import objective
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.views import EventView, JobView, TrialView
 from service.wire.stillroom.v1 import optimization_service_pb2 as wire
@@ -32,6 +34,7 @@ _TRIAL_STATES = {
     TrialState.QUEUED: wire.TRIAL_STATE_QUEUED,
     TrialState.RUNNING: wire.TRIAL_STATE_RUNNING,
     TrialState.PUBLISHED: wire.TRIAL_STATE_PUBLISHED,
+    TrialState.STUDIED: wire.TRIAL_STATE_STUDIED,
     TrialState.FAILED: wire.TRIAL_STATE_FAILED,
     TrialState.SKIPPED: wire.TRIAL_STATE_SKIPPED,
 }
@@ -58,7 +61,7 @@ class OptimizationServicer(wire_grpc.OptimizationServiceServicer):
             request.model,
             request.checkpoint,
             [parse_yaml(text) for text in request.recipes_yaml],
-            max_accuracy_drop=request.max_accuracy_drop if request.HasField("max_accuracy_drop") else 0.01,
+            objective=_objective(request),
             budget_seconds=request.budget_seconds,
             seed=request.seed,
             request_id=request.request_id,
@@ -113,6 +116,15 @@ class OptimizationServicer(wire_grpc.OptimizationServiceServicer):
                     raise Unavailable("the server is stopping; watch again from the last sequence number")
 
 
+def _objective(request: wire.CreateOptimizationRequest) -> Objective:
+    return objective(
+        max_accuracy_drop=request.max_accuracy_drop if request.HasField("max_accuracy_drop") else 0.01,
+        prefer=request.prefer,
+        max_p95_ms=request.max_p95_ms if request.HasField("max_p95_ms") else None,
+        max_size_bytes=request.max_size_bytes if request.HasField("max_size_bytes") else None,
+    )
+
+
 def _job(view: JobView) -> wire.Job:
     message = wire.Job(
         job_id=view.job_id,
@@ -139,6 +151,7 @@ def _trial(view: TrialView) -> wire.Trial:
         state=_TRIAL_STATES[view.state],
         variant=view.variant,
         reason=view.reason,
+        why=view.why,
     )
 
 

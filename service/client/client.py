@@ -155,21 +155,27 @@ class Client:
         checkpoint: str = "",
         recipes: Sequence[str] = (),
         max_accuracy_drop: float | None = None,
+        max_p95_ms: float | None = None,
+        max_size_bytes: int | None = None,
+        prefer: str = "",
         budget_seconds: float = 0.0,
         seed: int = 0,
         request_id: str = "",
     ) -> resources.Job:
         """Asks for variants and returns the job at once; `watch` follows it.
 
-        `recipes` are YAML documents; none: the default set for the model. `max_accuracy_drop` is a fraction (0.01 =
-        one point). `budget_seconds` 0: no limit. The same `request_id` gives the same job, so a caller that chooses
-        one may call again after a lost connection.
+        `recipes` are YAML documents; none: the server chooses. `max_accuracy_drop` is a fraction (0.01 = one point);
+        `prefer` is "latency", "size", "memory" or "accuracy". `budget_seconds` 0: no limit. The same
+        `request_id` gives the same job, so a caller that chooses one may call again after a lost connection.
         """
         request = optimization_pb2.CreateOptimizationRequest(
             model=name,
             checkpoint=checkpoint,
             recipes_yaml=recipes,
             max_accuracy_drop=max_accuracy_drop,
+            max_p95_ms=max_p95_ms,
+            max_size_bytes=max_size_bytes,
+            prefer=prefer,
             budget_seconds=budget_seconds,
             seed=seed,
             request_id=request_id or uuid.uuid4().hex,

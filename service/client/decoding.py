@@ -86,6 +86,7 @@ def job(message: optimization_pb2.Job) -> resources.Job:
                 state=_word(resources.TrialState, optimization_pb2.TrialState, "TRIAL_STATE_", trial.state),
                 variant=trial.variant,
                 reason=trial.reason,
+                why=trial.why,
             )
             for trial in message.trials
         ),

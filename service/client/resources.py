@@ -28,12 +28,13 @@ class JobState(StrEnum):
 
 
 class TrialState(StrEnum):
-    """queued -> running -> published | failed; or skipped."""
+    """queued -> running -> published | studied | failed; or skipped."""
 
     UNSPECIFIED = "unspecified"
     QUEUED = "queued"
     RUNNING = "running"
     PUBLISHED = "published"
+    STUDIED = "studied"
     FAILED = "failed"
     SKIPPED = "skipped"
 
@@ -109,6 +110,8 @@ class Trial:
     # Name of the published variant; empty while there is none.
     variant: str
     reason: str
+    # Why it was chosen; empty for a recipe that the request gave.
+    why: str
 
 
 @dataclass(frozen=True)

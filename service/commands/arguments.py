@@ -1,4 +1,4 @@
-"""Reads what users write: durations, weights, ranges of rows, data files. Pure; raises InvalidArgument."""
+"""Reads what users write: times, sizes, weights, ranges of rows, data files. Pure; raises InvalidArgument."""
 
 import math
 import re
@@ -9,6 +9,10 @@ from service.errors import InvalidArgument
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_LATENCY_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_LATENCY = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)?")
+_SIZE_UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?b|b)?")
 _ROWS = re.compile(r"(\d*):(\d*)|(\d+)")
 # A percent is kept in hundredths; the sum may miss 100 by one of them.
 _SUM_TOLERANCE = 0.0100001
@@ -23,6 +27,24 @@ def seconds(text: str) -> float:
     if total <= 0:
         raise InvalidArgument(f"{text!r} is no time at all; a duration must be above 0")
     return total
+
+
+def milliseconds(text: str) -> float:
+    """ "5ms", "0.8", "250us" or "1.5s" as milliseconds."""
+    found = _LATENCY.fullmatch(text.strip().lower())
+    value = 0.0 if found is None else float(found[1]) * _LATENCY_UNITS[found[2] or "ms"]
+    if value <= 0:
+        raise InvalidArgument(f"{text!r} is not a latency; write 5ms, 250us or 1.5s, above 0")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """ "10MB" (ten million), "10MiB", "800kB" or a plain number of bytes."""
+    found = _SIZE.fullmatch(text.strip().lower())
+    value = 0 if found is None else round(float(found[1]) * _SIZE_UNITS[found[2] or "b"])
+    if value <= 0:
+        raise InvalidArgument(f"{text!r} is not a size; write 10MB, 8MiB or 800kB, above 0")
+    return value
 
 
 def weights(arms: Sequence[str]) -> dict[str, float]:

@@ -71,6 +71,7 @@ def job(item: Job) -> Json:
                 "state": trial.state.value,
                 "variant": trial.variant or None,
                 "reason": trial.reason,
+                "why": trial.why,
             }
             for trial in item.trials
         ],

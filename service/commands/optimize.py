@@ -24,6 +24,14 @@ def optimize(
             metavar="X", help="Largest accepted loss against the source, as a fraction; default: 0.01, one point."
         ),
     ] = None,
+    max_latency: Annotated[
+        str, typer.Option(metavar="TIME", help="Largest 95th percentile of the latency at batch 1: 5ms, 250us.")
+    ] = "",
+    max_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest model file: 10MB, 8MiB, 800kB.")] = "",
+    prefer: Annotated[
+        str,
+        typer.Option(metavar="GOAL", help="What is best among all that holds: latency, size, memory or accuracy."),
+    ] = "",
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="Begin no recipe after so long: 90s, 5m, 1h30m; default: no limit.")
     ] = "",
@@ -48,6 +56,9 @@ def optimize(
             checkpoint=checkpoint,
             recipes=[_text(path) for path in recipe or []],
             max_accuracy_drop=max_accuracy_drop,
+            max_p95_ms=arguments.milliseconds(max_latency) if max_latency else None,
+            max_size_bytes=arguments.size_bytes(max_size) if max_size else None,
+            prefer=prefer,
             budget_seconds=arguments.seconds(budget) if budget else 0.0,
             seed=seed,
         )

@@ -106,9 +106,10 @@ def show_jobs(jobs: Sequence[Job]) -> None:
 def show_trials(job: Job) -> None:
     """Prints what became of the recipes that a job tried."""
     table = _table("recipe", "state", "variant")
-    table.add_column("reason", overflow="fold")
+    table.add_column("why it was tried", overflow="fold")
+    table.add_column("what became of it", overflow="fold")
     for trial in job.trials:
-        table.add_row(trial.recipe, trial.state.value, trial.variant or "–", trial.reason)
+        table.add_row(trial.recipe, trial.state.value, trial.variant or "–", trial.why or "asked for", trial.reason)
     console().print(table)
 
 

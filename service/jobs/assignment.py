@@ -9,8 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from optimizer.artifact.manifest import Hardware, Manifest, Verdict
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe
 from service.jobs.planning import Published, Work
+from service.jobs.request import Asked
 from service.jobs.states import TrialState
 from service.registry import tables
 
@@ -22,6 +24,8 @@ class Task:
     ordinal: int
     recipe: Recipe
     state: TrialState
+    # JSON of TrialSpec.study; None for a plain trial.
+    study: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,11 @@ class Assignment:
     dataset_digest: str
     # {split: {"path", "sha256", "size_bytes", "rows"}}
     dataset_files: dict[str, dict[str, Any]]
-    max_accuracy_drop: float
+    objective: Objective
     budget_seconds: float
     seed: int
+    # Whether trials are added as results come in.
+    auto: bool
     started_at: datetime
     tasks: tuple[Task, ...]
 
@@ -59,6 +65,7 @@ class Assignment:
 def assignment(job: tables.Job) -> Assignment:
     """The job as values. The row's session must be open, and the job must have been started."""
     assert job.started_at is not None
+    asked = Asked.from_json(job.request)
     return Assignment(
         tenant=job.tenant,
         model=job.model.name,
@@ -69,12 +76,14 @@ def assignment(job: tables.Job) -> Assignment:
         checkpoint_files=job.checkpoint.files,
         dataset_digest=job.dataset.digest,
         dataset_files=job.dataset.files,
-        max_accuracy_drop=job.request["max_accuracy_drop"],
-        budget_seconds=job.request["budget_seconds"],
-        seed=job.request["seed"],
+        objective=asked.objective,
+        budget_seconds=asked.budget_seconds,
+        seed=asked.seed,
+        auto=asked.auto,
         started_at=job.started_at,
         tasks=tuple(
-            Task(trial.ordinal, Recipe.model_validate(trial.recipe), TrialState(trial.state)) for trial in job.trials
+            Task(trial.ordinal, Recipe.model_validate(trial.recipe), TrialState(trial.state), trial.study)
+            for trial in job.trials
         ),
     )
 
@@ -95,7 +104,7 @@ def work_of(job: tables.Job, recipe: Recipe) -> Work:
         recipe_digest=recipe.digest,
         dataset_digest=job.dataset.digest,
         seed=job.request["seed"],
-        max_accuracy_drop=job.request["max_accuracy_drop"],
+        objective=Asked.from_json(job.request).objective,
     )
 
 
@@ -119,7 +128,7 @@ def _published(manifest: Manifest, request: dict[str, Any]) -> Published:
             recipe_digest=manifest.lineage.recipe_digest,
             dataset_digest=manifest.lineage.dataset_digest,
             seed=manifest.lineage.seed,
-            max_accuracy_drop=request["max_accuracy_drop"],
+            objective=Asked.from_json(request).objective,
         ),
         hardware=hardware,
     )

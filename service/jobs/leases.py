@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from optimizer.artifact.manifest import Hardware, Manifest
 from optimizer.recipe.recipe import Recipe
-from service.errors import AlreadyExists, LeaseLost
+from service.errors import AlreadyExists
+from service.jobs.additions import Addition, add_trials
 from service.jobs.assignment import Assignment, SourceFiles, assignment, published_variants, source_row, work_of
 from service.jobs.changes import add_event, move_job, move_trial, skip_rest
+from service.jobs.lease import Lease, available, held
 from service.jobs.planning import already_made, variant_name
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.variants import insert_variant
@@ -26,16 +28,6 @@ from service.registry.database import reading
 
 # How often a trial may be begun without finishing a step, before it is taken to be what kills its workers.
 MAX_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to work on one job until somebody else is given a newer token."""
-
-    job_id: str
-    fencing_token: int
-    # How long the lease lasts after each heartbeat.
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Leases:
         """Takes the oldest job that waits or whose lease has run out; None when there is none."""
         with self._sessions.begin() as session:
             now = self._clock()
-            job = session.scalars(_available(now, seconds)).first()
+            job = session.scalars(available(now, seconds)).first()
             if job is None:
                 return None
             job.fencing_token += 1
@@ -90,6 +82,12 @@ class Leases:
                 job.lease_expires_at = self._clock()
             return len(jobs)
 
+    def is_open(self, job_id: str) -> bool:
+        """Whether there is such a job and it has not ended, whoever holds it."""
+        with reading(self._sessions) as session:
+            state = session.scalars(select(tables.Job.state).where(tables.Job.id == job_id)).first()
+            return state is not None and not has_ended(JobState(state))
+
     def explain_waiting(self, message: str) -> None:
         """Tells the watchers of every waiting job, once, why nothing happens."""
         with self._sessions.begin() as session:
@@ -101,17 +99,17 @@ class Leases:
     def heartbeat(self, lease: Lease) -> None:
         """Extends the lease. Raises LeaseLost, as every method below does."""
         with self._sessions.begin() as session:
-            _held(session, lease).lease_expires_at = self._clock() + timedelta(seconds=lease.seconds)
+            held(session, lease).lease_expires_at = self._clock() + timedelta(seconds=lease.seconds)
 
     def is_cancelled(self, lease: Lease) -> bool:
         """Whether the job is to be cancelled."""
         with reading(self._sessions) as session:
-            return _held(session, lease).cancel_requested
+            return held(session, lease).cancel_requested
 
     def release(self, lease: Lease) -> None:
         """Gives the job back to be continued by anybody; the trial that ran counts as not begun."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             for trial in job.trials:
                 if trial.state == TrialState.RUNNING:
                     move_trial(trial, TrialState.QUEUED)
@@ -126,24 +124,24 @@ class Leases:
     def read(self, lease: Lease) -> Assignment:
         """Everything that the job's trials start from."""
         with reading(self._sessions) as session:
-            return assignment(_held(session, lease))
+            return assignment(held(session, lease))
 
     def source(self, lease: Lease) -> SourceFiles | None:
         """The published source of the job's checkpoint, when there is one."""
         with reading(self._sessions) as session:
-            row = source_row(session, _held(session, lease).checkpoint_id)
+            row = source_row(session, held(session, lease).checkpoint_id)
             return None if row is None else SourceFiles(row.name, row.files)
 
     def free_name(self, lease: Lease, recipe: str) -> str:
         """The name that a variant of this recipe would get now."""
         with reading(self._sessions) as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             return variant_name(job.checkpoint.revision, recipe, _names(session, job.model_id))
 
     def begin_trial(self, lease: Lease, ordinal: int, hardware: Hardware) -> Begun | None:
         """Starts a trial; None when it has ended without work: its result exists, or it was begun too often."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             trial = job.trials[ordinal - 1]
             now = self._clock()
             recipe = Recipe.model_validate(trial.recipe)
@@ -167,7 +165,7 @@ class Leases:
     def put_back(self, lease: Lease, ordinal: int, reason: str) -> None:
         """Makes a running trial wait to be begun again; this attempt counts."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             trial = job.trials[ordinal - 1]
             move_trial(trial, TrialState.QUEUED)
             add_event(session, job, Happening("log", trial=trial.recipe["name"], message=reason), self._clock())
@@ -175,17 +173,17 @@ class Leases:
     def record(self, lease: Lease, happening: Happening) -> None:
         """Adds an event."""
         with self._sessions.begin() as session:
-            add_event(session, _held(session, lease), happening, self._clock())
+            add_event(session, held(session, lease), happening, self._clock())
 
     def record_sandbox(self, lease: Lease, level: str) -> None:
         """Writes down how well the trials were confined."""
         with self._sessions.begin() as session:
-            _held(session, lease).sandbox = level
+            held(session, lease).sandbox = level
 
     def step_finished(self, lease: Lease, ordinal: int, happening: Happening) -> None:
         """Adds an event, and forgets how often the trial was begun: it gets on."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             job.trials[ordinal - 1].attempts = 0
             add_event(session, job, happening, self._clock())
 
@@ -198,7 +196,7 @@ class Leases:
         was taken meanwhile, FailedPrecondition when the signature is not the model's.
         """
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             trial = job.trials[ordinal - 1]
             now = self._clock()
             if manifest.name in _names(session, job.model_id):
@@ -215,17 +213,35 @@ class Leases:
         `percent` is how far the job has come with it.
         """
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             trial = job.trials[ordinal - 1]
             move_trial(trial, state, reason)
             name = trial.recipe["name"]
             happening = Happening("trial", trial=name, percent=percent, message=f"{state}: {reason}")
             add_event(session, job, happening, self._clock())
 
+    def append_trials(self, lease: Lease, additions: Sequence[Addition]) -> int:
+        """Adds trials behind those that the job has; what it has already is left out. How many were added."""
+        with self._sessions.begin() as session:
+            return add_trials(session, held(session, lease), additions, self._clock())
+
+    def end_study(self, lease: Lease, ordinal: int, finalists: Sequence[Addition], reason: str, percent: float) -> None:
+        """Ends a study and adds its finalists as trials, in one commit."""
+        with self._sessions.begin() as session:
+            job = held(session, lease)
+            trial = job.trials[ordinal - 1]
+            now = self._clock()
+            move_trial(trial, TrialState.STUDIED, reason)
+            message = f"{TrialState.STUDIED}: {reason}"
+            add_event(
+                session, job, Happening("trial", trial=trial.recipe["name"], percent=percent, message=message), now
+            )
+            add_trials(session, job, finalists, now)
+
     def finish(self, lease: Lease, cancelled: bool = False) -> JobState:
         """Ends the job. It failed only if there is no source; trials that have not ended are skipped."""
         with self._sessions.begin() as session:
-            job = _held(session, lease)
+            job = held(session, lease)
             now = self._clock()
             if cancelled:
                 skip_rest(job, "the job was cancelled")
@@ -255,29 +271,6 @@ class Leases:
         return session.scalars(
             select(tables.Variant).where(tables.Variant.model_id == job.model_id, tables.Variant.name == name)
         ).one()
-
-
-def _available(now: datetime, seconds: float) -> Any:
-    # A lease that ends later than one given just now was written before the clock was set back.
-    expired = or_(
-        tables.Job.lease_expires_at.is_(None),
-        tables.Job.lease_expires_at <= now,
-        tables.Job.lease_expires_at > now + timedelta(seconds=2 * seconds),
-    )
-    return (
-        select(tables.Job)
-        .where(or_(tables.Job.state == JobState.QUEUED, (tables.Job.state == JobState.RUNNING) & expired))
-        .order_by(tables.Job.created_at, tables.Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-
-
-def _held(session: Session, lease: Lease) -> tables.Job:
-    job = session.scalars(select(tables.Job).where(tables.Job.id == lease.job_id).with_for_update()).first()
-    if job is None or job.fencing_token != lease.fencing_token or has_ended(JobState(job.state)):
-        raise LeaseLost(f"job {lease.job_id} is not held by this worker any more")
-    return job
 
 
 def _names(session: Session, model_id: int) -> set[str]:

@@ -7,6 +7,7 @@ from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
 from optimizer.recipe.base import Stage
 from optimizer.recipe.defaults import begun_like
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe, check_order
 
 # Of one job; each is at least one process and one measurement.
@@ -23,7 +24,7 @@ class Work:
     recipe_digest: str
     dataset_digest: str
     seed: int
-    max_accuracy_drop: float
+    objective: Objective
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The job queue as control sees it: jobs are created, listed, watched and cancelled here, and run elsewhere."""
 
-import math
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -14,10 +13,12 @@ from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.manifest import Verdict
 from optimizer.artifact.session import present_target
 from optimizer.recipe.defaults import default_recipes, source_recipe
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe
 from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.changes import add_event, move_job, skip_rest
 from service.jobs.planning import plan
+from service.jobs.request import Asked, asked
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.views import EventView, Happening, JobView, event_view, job_view
 from service.registry import tables
@@ -41,7 +42,7 @@ class JobQueue:
         model: str,
         checkpoint: str = "",
         recipes: Sequence[Recipe] = (),
-        max_accuracy_drop: float = 0.01,
+        objective: Objective | None = None,
         budget_seconds: float = 0.0,
         seed: int = 0,
         request_id: str = "",
@@ -51,9 +52,10 @@ class JobQueue:
         No `checkpoint` means the newest, no `recipes` the default set for its kind. Raises NotFound,
         FailedPrecondition (no data yet), InvalidArgument and optimizer.errors.InvalidRecipe.
         """
-        _check_request(max_accuracy_drop, budget_seconds, seed, request_id)
+        if len(request_id) > _MAX_REQUEST_ID:
+            raise InvalidArgument(f"request_id has {len(request_id)} characters; at most {_MAX_REQUEST_ID} are allowed")
         request_id = request_id or secrets.token_hex(16)
-        request = {"max_accuracy_drop": max_accuracy_drop, "budget_seconds": budget_seconds, "seed": seed}
+        request = asked(objective or Objective(), budget_seconds, seed, auto=not recipes)
         try:
             with self._sessions.begin() as session:
                 known = _by_request(session, tenant, request_id, model)
@@ -116,7 +118,7 @@ class JobQueue:
         model: str,
         checkpoint: str,
         recipes: Sequence[Recipe],
-        request: dict[str, float],
+        request: Asked,
         request_id: str,
     ) -> str:
         owner = _model(session, tenant, model)
@@ -141,7 +143,7 @@ class JobQueue:
             checkpoint_id=start.id,
             dataset_id=owner.dataset_id,
             state=JobState.QUEUED,
-            request=request,
+            request=request.to_json(),
             created_at=now,
             trials=[
                 tables.Trial(
@@ -154,17 +156,6 @@ class JobQueue:
         names = ", ".join(recipe.name for recipe in planned)
         add_event(session, job, Happening("state", percent=0.0, message=f"queued: {names}"), now)
         return job.id
-
-
-def _check_request(max_accuracy_drop: float, budget_seconds: float, seed: int, request_id: str) -> None:
-    if not 0 <= max_accuracy_drop < 1:
-        raise InvalidArgument(f"max_accuracy_drop is {max_accuracy_drop}; it must be at least 0 and below 1")
-    if not (math.isfinite(budget_seconds) and budget_seconds >= 0):
-        raise InvalidArgument(f"budget_seconds is {budget_seconds}; it must be 0 (no limit) or more")
-    if not 0 <= seed < 2**63:
-        raise InvalidArgument(f"seed is {seed}; it must be at least 0 and below 2^63")
-    if len(request_id) > _MAX_REQUEST_ID:
-        raise InvalidArgument(f"request_id has {len(request_id)} characters; at most {_MAX_REQUEST_ID} are allowed")
 
 
 def _by_request(session: Session, tenant: str, request_id: str, model: str) -> str | None:

@@ -29,7 +29,7 @@ class JobState(StrEnum):
 class TrialState(StrEnum):
     """Where one recipe of a job stands.
 
-        QUEUED ⇄ RUNNING ──→ PUBLISHED
+        QUEUED ⇄ RUNNING ──→ PUBLISHED | STUDIED
            │        ├──────→ FAILED
            └────────┴──────→ SKIPPED
 
@@ -41,6 +41,8 @@ class TrialState(StrEnum):
     RUNNING = "running"
     # A variant exists, whatever the gate said of it.
     PUBLISHED = "published"
+    # A study has ended; its finalists were added to the job as trials of their own.
+    STUDIED = "studied"
     FAILED = "failed"
     # Not attempted, or given up without fault: does not apply, no time left, cancelled.
     SKIPPED = "skipped"
@@ -56,7 +58,7 @@ _JOB: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
 _TRIAL: Mapping[TrialState, frozenset[TrialState]] = MappingProxyType(
     {
         TrialState.QUEUED: frozenset({TrialState.RUNNING, TrialState.FAILED, TrialState.SKIPPED}),
-        TrialState.RUNNING: frozenset({TrialState.QUEUED, TrialState.PUBLISHED, TrialState.FAILED, TrialState.SKIPPED}),
+        TrialState.RUNNING: frozenset(set(TrialState) - {TrialState.RUNNING}),
     }
 )
 

@@ -21,6 +21,8 @@ class TrialView:
     variant: str
     # Why it failed, was skipped, rejected or inconclusive.
     reason: str
+    # Why it was chosen; empty for a recipe that the owner gave.
+    why: str
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def trial_view(row: tables.Trial) -> TrialView:
         state=TrialState(row.state),
         variant="" if row.variant is None else row.variant.name,
         reason=row.reason,
+        why=row.why,
     )
 
 

@@ -139,7 +139,7 @@ class Job(Base):
     checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoints.id"))
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     state: Mapped[str] = mapped_column(String(16))
-    # {"max_accuracy_drop", "budget_seconds", "seed"}
+    # JSON of service.jobs.request.Asked.
     request: Mapped[dict[str, Any]]
     error: Mapped[str] = mapped_column(default="")
     sandbox: Mapped[str] = mapped_column(default="")
@@ -176,6 +176,10 @@ class Trial(Base):
     reason: Mapped[str] = mapped_column(default="")
     # Times it was begun since it last finished a step: what kills its worker again and again is given up.
     attempts: Mapped[int] = mapped_column(default=0)
+    # Why it was chosen; empty for a recipe that the owner gave.
+    why: Mapped[str] = mapped_column(default="", server_default="")
+    # JSON of TrialSpec.study; null for a plain trial.
+    study: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     job: Mapped[Job] = relationship(back_populates="trials")
     variant: Mapped["Variant | None"] = relationship()

@@ -4,11 +4,14 @@ import errno
 import logging
 from dataclasses import dataclass
 
-from optimizer.errors import NotApplicable
-from optimizer.recipe.trial import Failed
+from optimizer.errors import InvalidRecipe, NotApplicable
+from optimizer.recipe.base import Stage
+from optimizer.recipe.recipe import check_order
+from optimizer.recipe.trial import Failed, Studied
 from service.errors import AlreadyExists, FailedPrecondition
+from service.jobs.additions import Addition
 from service.jobs.assignment import Task
-from service.jobs.leases import Lease
+from service.jobs.lease import Lease
 from service.jobs.states import TrialState
 from service.worker.executor import INTERNAL, Outcome
 from service.worker.output import plain, without_paths
@@ -30,6 +33,8 @@ class Ending:
     workshop: Workshop
     lease: Lease
     task: Task
+    # Stage at which the job's checkpoint enters a recipe.
+    start: Stage
     # How far the job has come with it.
     percent: float
 
@@ -40,6 +45,8 @@ class Ending:
         """
         if isinstance(outcome, Claim):
             self._publish(outcome)
+        elif isinstance(outcome, Studied):
+            self._add_finalists(outcome)
         elif isinstance(outcome, Failed):
             reason = reason_of(outcome, {step.use for step in self.task.recipe.steps})
             if outcome.kind == NotApplicable.kind:
@@ -59,6 +66,21 @@ class Ending:
     def skip(self, reason: str) -> None:
         """The recipe was not tried, or makes no sense here."""
         self.workshop.leases.end_trial(self.lease, self.task.ordinal, TrialState.SKIPPED, reason, self.percent)
+
+    def _add_finalists(self, studied: Studied) -> None:
+        if self.task.study is None:
+            self.fail("the optimizer answered with a study where a variant was asked for")
+            return
+        additions = []
+        for finalist in studied.finalists:
+            try:
+                check_order(finalist.recipe, self.start)
+            except InvalidRecipe as error:
+                self.fail(f"the study proposed a recipe that cannot be tried: {plain(str(error), 300)}")
+                return
+            additions.append(Addition(finalist.recipe, plain(finalist.why, 500)))
+        reason = plain(studied.why, 500) or f"{len(additions)} finalists"
+        self.workshop.leases.end_study(self.lease, self.task.ordinal, additions, reason, self.percent)
 
     def _publish(self, claim: Claim) -> None:
         leases = self.workshop.leases

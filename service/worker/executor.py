@@ -15,7 +15,7 @@ from typing import IO, Protocol
 
 from pydantic import ValidationError
 
-from optimizer.recipe.trial import Event, Failed, Finished, Progress, StepFinished, StepStarted, parse_event
+from optimizer.recipe.trial import Event, Failed, Finished, Progress, StepFinished, StepStarted, Studied, parse_event
 from service.worker import sandbox
 from service.worker.confine import REFUSED, Report
 from service.worker.output import Flooded, Lines, Tail, plain, without_paths
@@ -49,6 +49,13 @@ class Order:
     read: tuple[Path, ...] = ()
     # Existing files that may be opened for writing: the machine-wide lease.
     locks: tuple[Path, ...] = ()
+    # A writable directory beside the scratch directory that outlives the trial's process.
+    resume: Path | None = None
+
+    @property
+    def writable(self) -> tuple[Path, ...]:
+        """All directories that the child may write in."""
+        return (self.directory.scratch,) if self.resume is None else (self.directory.scratch, self.resume)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Interrupted:
     """The trial was ended because nobody wants its result any more."""
 
 
-Outcome = Finished | Failed | Interrupted
+Outcome = Finished | Studied | Failed | Interrupted
 
 
 class Listener(Protocol):
@@ -75,7 +82,7 @@ class Executor(Protocol):
     def run(self, order: Order, listener: Listener, interrupted: Callable[[], bool]) -> Outcome:
         """Returns when no process of the trial is left. `interrupted` is asked often, from any thread.
 
-        A returned `Finished` is the child's claim: what it names has still to be checked.
+        A returned `Finished` or `Studied` is the child's claim: what it names has still to be checked.
         """
 
 
@@ -97,7 +104,7 @@ class LocalExecutor:
             if self._require_sandbox and (missing := _missing(report)):
                 return Failed(kind=SANDBOX, message=missing)
             listener.confined(report.level)
-            watchdog = Watchdog(process.pid, order.directory.scratch, self._limits, interrupted)
+            watchdog = Watchdog(process.pid, order.writable, self._limits, interrupted)
             transcript = _Transcript(listener)
             watchdog.start()
             try:
@@ -114,7 +121,7 @@ class LocalExecutor:
         try:
             plan = sandbox.plan(
                 read=[directory.root / "input", directory.spec, directory.packages, *order.read],
-                write=[directory.scratch],
+                write=order.writable,
                 devices=order.locks,
                 inherited=os.environ,
                 require=self._require_sandbox,
@@ -171,7 +178,7 @@ class _Transcript:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._lines = Lines()
-        self.last: Finished | Failed | None = None
+        self.last: Finished | Studied | Failed | None = None
         self.flooded = False
 
     def hear(self, data: bytes) -> None:
@@ -181,7 +188,7 @@ class _Transcript:
                 event = _event(line)
                 if self.last is not None:
                     return
-                if isinstance(event, Finished | Failed):
+                if isinstance(event, Finished | Studied | Failed):
                     self.last = event
                 elif event is not None:
                     self._listener.happened(event)
@@ -224,7 +231,7 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
-def _outcome(status: int, last: Finished | Failed | None, tail: Tail, watchdog: Watchdog) -> Outcome:
+def _outcome(status: int, last: Finished | Studied | Failed | None, tail: Tail, watchdog: Watchdog) -> Outcome:
     if tail.text.strip():
         _LOG.info("last words of the trial:\n%s", "\n".join(plain(line) for line in tail.text.splitlines()[-20:]))
     if watchdog.was_interrupted:

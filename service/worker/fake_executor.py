@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from optimizer.recipe.trial import Event, Failed, Finished, TrialSpec
+from optimizer.recipe.trial import Event, Failed, Finished, Studied, TrialSpec
 from service.worker import fake_child
 from service.worker.executor import Interrupted, Listener, Order, Outcome
 
@@ -20,12 +20,12 @@ class FakeExecutor:
     def run(self, order: Order, listener: Listener, interrupted: Callable[[], bool]) -> Outcome:
         """See Executor."""
         spec = TrialSpec.model_validate_json(order.directory.spec.read_text())
-        last: list[Finished | Failed] = []
+        last: list[Finished | Studied | Failed] = []
 
         def say(event: Event) -> None:
             if interrupted():
                 raise _Stop
-            if isinstance(event, Finished | Failed):
+            if isinstance(event, Finished | Studied | Failed):
                 last.append(event)
             else:
                 listener.happened(event)

@@ -7,14 +7,15 @@ from datetime import datetime
 from optimizer.recipe.trial import Failed
 from service.errors import FailedPrecondition
 from service.jobs.assignment import Assignment, Task
-from service.jobs.leases import Lease
+from service.jobs.lease import Lease
+from service.jobs.planning import START_STAGES
 from service.jobs.states import has_ended
 from service.worker.ending import Ending
-from service.worker.executor import KILLED, Outcome
+from service.worker.executor import KILLED, Interrupted, Outcome
 from service.worker.harvest import Tainted
 from service.worker.lease_keeper import LeaseKeeper
 from service.worker.output import plain
-from service.worker.progress import Course, places
+from service.worker.progress import Course, Place, places
 from service.worker.publication import Claim
 from service.worker.trial import TrialRun, Workshop
 
@@ -31,25 +32,28 @@ def out_of_time(assignment: Assignment, now: datetime) -> bool:
 def run_job(workshop: Workshop, lease: Lease, keeper: LeaseKeeper, clock: Callable[[], datetime]) -> None:
     """Runs the trials that have not ended, one after another, until all have or the keeper says stop.
 
-    Raises LeaseLost when somebody else has the job now.
+    The list may grow meanwhile, so it is read again before each. Raises LeaseLost when somebody else has the job now.
     """
-    assignment = workshop.leases.read(lease)
-    positions = places([len(task.recipe.steps) for task in assignment.tasks])
     started_seconds = time.monotonic()
     share_at_start: float | None = None
-    for task, place in zip(assignment.tasks, positions, strict=True):
-        if has_ended(task.state):
-            continue
-        share_at_start = place.before if share_at_start is None else share_at_start
+    while not keeper.interrupted():
+        assignment = workshop.leases.read(lease)
+        task = next((task for task in assignment.tasks if not has_ended(task.state)), None)
         has_source = workshop.leases.source(lease) is not None
-        if keeper.interrupted() or not (has_source or task.ordinal == 1):
-            break
-        ending = Ending(workshop, lease, task, 100 * place.of_job(1.0))
+        if task is None or not (has_source or task.ordinal == 1):
+            return
+        place = _place(assignment, task)
+        share_at_start = place.before if share_at_start is None else share_at_start
+        ending = Ending(workshop, lease, task, START_STAGES[assignment.checkpoint_format], 100 * place.of_job(1.0))
         if has_source and out_of_time(assignment, clock()):
             ending.skip(f"not tried: the budget of {assignment.budget_seconds:g} seconds was used up")
         else:
             course = Course(place, started_seconds, share_at_start)
             _run_task(workshop, lease, keeper, assignment, task, course, ending)
+
+
+def _place(assignment: Assignment, task: Task) -> Place:
+    return places([len(task.recipe.steps) for task in assignment.tasks])[task.ordinal - 1]
 
 
 def _run_task(
@@ -67,6 +71,9 @@ def _run_task(
         run = TrialRun(workshop, lease, assignment, task, workshop.leases.source(lease), begun.variant)
         try:
             outcome = run.run(course, keeper.interrupted)
+            if isinstance(outcome, Interrupted):
+                # It stays open, and so does what it goes on from.
+                return
             if repeats and was_killed(outcome) and not keeper.interrupted():
                 repeats -= 1
                 workshop.leases.put_back(lease, task.ordinal, "the trial's process was killed; it is tried again")
@@ -80,7 +87,8 @@ def _run_task(
             ending.blame_host(error)
         finally:
             run.close()
-        return
+        break
+    workshop.resume.forget(lease.job_id, task.ordinal)
 
 
 def was_killed(outcome: Outcome | Claim) -> bool:

@@ -8,7 +8,8 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import LeaseLost
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 
 _LOG = logging.getLogger(__name__)
 

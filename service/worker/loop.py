@@ -18,7 +18,8 @@ from optimizer.artifact.session import host_default
 from optimizer.artifact.store import DirectoryStore
 from service.errors import LeaseLost
 from service.home import Home
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 from service.registry.database import open_registry
 from service.settings import WorkerSettings
 from service.uploads.inspection import ChildInspector
@@ -26,6 +27,7 @@ from service.worker.executor import LocalExecutor, optimizer_command
 from service.worker.job import run_job
 from service.worker.lease_keeper import LeaseKeeper
 from service.worker.presence import Presence
+from service.worker.resume_store import ResumeStore
 from service.worker.step_cache import StepCache
 from service.worker.trial import Workshop
 from service.worker.watchdog import Limits
@@ -57,6 +59,7 @@ def run(settings: WorkerSettings) -> None:
         while not stopping.is_set():
             try:
                 presence.bury_dead(leases.abandon)
+                workshop.resume.collect(leases.is_open)
                 if not able:
                     leases.explain_waiting(_NO_OPTIMIZER)
                 elif lease := leases.take(presence.owner, settings.lease_seconds):
@@ -95,6 +98,7 @@ def _workshop(settings: WorkerSettings, home: Home, leases: Leases, directory: P
         leases=leases,
         store=DirectoryStore(home.blobs.resolve()),
         cache=StepCache(home.cache.resolve(), settings.cache_limit_bytes),
+        resume=ResumeStore(home.resume.resolve()),
         executor=LocalExecutor(command, limits, settings.sandbox == "require"),
         inspector=ChildInspector(),
         hardware=fingerprint(),

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.trial import Progress, StepFinished, StepStarted
 from service.jobs.assignment import Task
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 from service.jobs.views import Happening
 from service.worker.output import plain
 from service.worker.progress import Course
@@ -18,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 # Progress is written down at most so often; a watcher reads no faster.
 _PROGRESS_SECONDS = 1.0
 _MESSAGE_CHARACTERS = 200
+# Of one study; a hostile one could go on for ever.
+_MOST_STUDIED = 2000
 
 
 class Narrator:
@@ -31,16 +35,22 @@ class Narrator:
         course: Course,
         keys: Sequence[str],
         keep: Callable[[str], None],
+        keys_of: Callable[[Recipe], Sequence[str]],
     ) -> None:
-        """`keys` are the planned cache keys of the recipe's steps; `keep` is called once with each that finishes."""
+        """`keys` are the planned cache keys of the recipe's steps; `keep` is called once with each that finishes.
+
+        `keys_of` plans those of another recipe, as a study tries.
+        """
         self._leases = leases
         self._lease = lease
         self._task = task
         self._course = course
         self._keep = keep
         self._steps = [step.use for step in task.recipe.steps]
+        self._keys_of = keys_of
         # Steps that may still be handed in.
         self._awaited = dict(zip(keys, self._steps, strict=True))
+        self._studied: set[str] = set()
         self._begun: set[int] = set()
         self._share = 0.0
         self._told_seconds = float("-inf")
@@ -71,12 +81,28 @@ class Narrator:
             self._tell("progress", plain(event.step, 40), plain(event.message, _MESSAGE_CHARACTERS), event.loss)
 
     def _step_finished(self, event: StepFinished) -> None:
+        if self._task.study is not None and event.recipe is not None:
+            self._studied_step(event, event.recipe)
+            return
         step = self._awaited.pop(event.key, None)
         if step is None:
             _LOG.warning("the trial handed in a step that was not asked for, or twice")
             return
         self._keep(event.key)
         happening = self._happening("step", step, f"{step}: finished in {event.seconds:.1f} s", None)
+        self._quietly(lambda: self._leases.step_finished(self._lease, self._task.ordinal, happening))
+
+    def _studied_step(self, event: StepFinished, recipe: Recipe) -> None:
+        """Keeps a step of a recipe that a study tries, if its key is one that we plan for that recipe ourselves."""
+        steps = dict(zip(self._keys_of(recipe), recipe.steps, strict=True))
+        if event.key not in steps or event.key in self._studied or len(self._studied) >= _MOST_STUDIED:
+            _LOG.warning("the study handed in a step that its recipe does not have, or twice")
+            return
+        self._studied.add(event.key)
+        self._awaited.pop(event.key, None)
+        self._keep(event.key)
+        step = steps[event.key].use
+        happening = self._happening("step", step, f"{recipe.name}, {step}: finished in {event.seconds:.1f} s", None)
         self._quietly(lambda: self._leases.step_finished(self._lease, self._task.ordinal, happening))
 
     def _tell(self, kind: str, step: str, message: str, loss: float | None = None) -> None:

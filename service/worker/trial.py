@@ -10,15 +10,18 @@ from optimizer.artifact.manifest import EVALUATION_FILE, MANIFEST_FILE, MODEL_FI
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import ArtifactStore, materialise
 from optimizer.recipe.keys import KeyInputs, step_keys
+from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.trial import CheckpointRef, DatasetRef, Finished, SourceRef, TrialSpec
 from service.jobs.assignment import Assignment, SourceFiles, Task
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 from service.uploads.inspection import Inspector
 from service.worker.executor import Executor, Order, Outcome
 from service.worker.harvest import Tainted
 from service.worker.narrator import Narrator
 from service.worker.progress import Course
 from service.worker.publication import Claim, collect
+from service.worker.resume_store import ResumeStore
 from service.worker.step_cache import StepCache
 from service.worker.trial_directory import TrialDirectory, remove_tree
 
@@ -32,6 +35,7 @@ class Workshop:
     leases: Leases
     store: ArtifactStore
     cache: StepCache
+    resume: ResumeStore
     executor: Executor
     # Looks at a finished model before anybody opens it.
     inspector: Inspector
@@ -64,16 +68,15 @@ class TrialRun:
         self._source = source
         self._variant = variant
         self._directory = TrialDirectory(workshop.directory / f"{lease.job_id}-{task.ordinal}")
-        self._keys = step_keys(
-            task.recipe,
-            KeyInputs(
-                tenant=assignment.tenant,
-                checkpoint_digest=assignment.checkpoint_digest,
-                dataset_digest=assignment.dataset_digest,
-                seed=assignment.seed,
-                target=target_fingerprint(workshop.hardware, workshop.session.target),
-            ),
+        self._key_inputs = KeyInputs(
+            tenant=assignment.tenant,
+            checkpoint_digest=assignment.checkpoint_digest,
+            dataset_digest=assignment.dataset_digest,
+            seed=assignment.seed,
+            target=target_fingerprint(workshop.hardware, workshop.session.target),
         )
+        # A study takes its template's place only when it is done: what it hands in belongs to the recipes it tries.
+        self._keys = step_keys(task.recipe, self._key_inputs)
 
     def run(self, course: Course, interrupted: Callable[[], bool]) -> Outcome | Claim:
         """Runs the child to its end; its result comes back as a Claim that has been checked.
@@ -83,8 +86,10 @@ class TrialRun:
         """
         workshop = self._workshop
         spec = self._lay_out()
-        order = Order(self._directory, read=tuple(spec.cache.values()), locks=(workshop.machine_lease,))
-        narrator = Narrator(workshop.leases, self._lease, self._task, course, self._keys, self._keep)
+        order = Order(
+            self._directory, read=tuple(spec.cache.values()), locks=(workshop.machine_lease,), resume=spec.resume
+        )
+        narrator = Narrator(workshop.leases, self._lease, self._task, course, self._keys, self._keep, self._keys_of)
         outcome = workshop.executor.run(order, narrator, interrupted)
         if not isinstance(outcome, Finished):
             return outcome
@@ -92,8 +97,11 @@ class TrialRun:
         return collect(outcome.manifest, spec, self._keys, into, workshop.max_bytes, workshop.inspector)
 
     def close(self) -> None:
-        """Removes everything that the trial had on disk."""
+        """Removes everything that the trial had on disk, but for what its next attempt goes on from."""
         remove_tree(self._directory.root)
+
+    def _keys_of(self, recipe: Recipe) -> list[str]:
+        return step_keys(recipe, self._key_inputs)
 
     def _keep(self, key: str) -> None:
         try:
@@ -137,11 +145,13 @@ class TrialRun:
                 ),
                 "dataset": DatasetRef(digest=assignment.dataset_digest, files=dataset),
                 "recipe": self._task.recipe,
+                "study": self._task.study,
                 "source": source,
                 "session": self._workshop.session,
-                "objective": {"max_accuracy_drop": assignment.max_accuracy_drop},
+                "objective": assignment.objective,
                 "seed": assignment.seed,
                 "scratch": directory.scratch,
+                "resume": self._workshop.resume.open(self._lease.job_id, self._task.ordinal),
                 "cache": self._workshop.cache.find(assignment.tenant, self._keys),
                 "lease": self._workshop.machine_lease,
             }

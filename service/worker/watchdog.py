@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,13 @@ def excess(usage: Usage, limits: Limits) -> str | None:
 class Watchdog:
     """A thread that looks at one process group until it ends. `close` always ends the group."""
 
-    def __init__(self, leader: int, scratch: Path, limits: Limits, interrupted: Callable[[], bool]) -> None:
-        """`leader` is a child of this process, not yet waited for; `interrupted` is asked often, from the thread."""
+    def __init__(self, leader: int, writable: Sequence[Path], limits: Limits, interrupted: Callable[[], bool]) -> None:
+        """`leader` is a child of this process, not yet waited for, `writable` what it may fill.
+
+        `interrupted` is asked often, from the thread.
+        """
         self._leader = leader
-        self._scratch = scratch
+        self._writable = tuple(writable)
         self._limits = limits
         self._interrupted = interrupted
         self._started = time.monotonic()
@@ -109,7 +112,7 @@ class Watchdog:
     def _usage(self, now: float) -> Usage:
         if now - self._surveyed_at >= _SURVEY_SECONDS:
             self._surveyed_at = now
-            self._scratch_bytes = size_of(self._scratch)
+            self._scratch_bytes = sum(map(size_of, self._writable))
             with contextlib.suppress(psutil.Error):
                 leader = psutil.Process(self._leader)
                 self._processes = [leader, *leader.children(recursive=True)]

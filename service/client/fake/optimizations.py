@@ -44,7 +44,8 @@ class Optimizations(OptimizationServiceServicer):
             job.state = optimization_pb2.JOB_STATE_SUCCEEDED
             for ordinal, variant in enumerate(publish(state, request.model, checkpoint)):
                 published = optimization_pb2.TRIAL_STATE_PUBLISHED
-                job.trials.add(ordinal=ordinal, recipe=variant.recipe, state=published, variant=variant.name)
+                why = "" if request.recipes_yaml else f"{variant.recipe} is cheap to try"
+                job.trials.add(ordinal=ordinal, recipe=variant.recipe, state=published, variant=variant.name, why=why)
         state.events[job_id] = [
             self._event(sequence, job, percent, kind, message)
             for sequence, (percent, kind, message) in enumerate(

@@ -125,7 +125,7 @@ def make_trial(tmp_path_factory: pytest.TempPathFactory) -> MakeTrial:
             "recipe": {"name": name, "steps": steps},
             "source": None,
             "session": {"intra_op_threads": 1},
-            "max_accuracy_drop": 0.1,
+            "objective": {"max_accuracy_drop": 0.1},
             "scratch": str(scratch),
         }
         if source is not None:

@@ -77,6 +77,7 @@ def test_bad_requests_have_a_status_and_a_sentence(stub: OptimizationServiceStub
         (create(model="flowers", recipes_yaml=["{"]), bad, "YAML"),
         (create(model="flowers", recipes_yaml=[RECIPE] * 51), bad, "at most 50"),
         (create(model="flowers", recipes_yaml=[RECIPE], max_accuracy_drop=2.0), bad, "max_accuracy_drop"),
+        (create(model="flowers", recipes_yaml=[RECIPE], prefer="beauty"), bad, "one of latency, size"),
     ):
         with pytest.raises(grpc.RpcError) as failure:
             stub.CreateOptimization(request)

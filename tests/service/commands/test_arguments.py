@@ -24,6 +24,32 @@ def test_other_durations_are_refused(text: str) -> None:
         arguments.seconds(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("5ms", 5), ("0.8", 0.8), ("250us", 0.25), ("1.5s", 1500), (" 2 MS ", 2)]
+)
+def test_usual_latencies(text: str, expected: float) -> None:
+    assert arguments.milliseconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("10MB", 10_000_000), ("8MiB", 8 * 2**20), ("800kb", 800_000), ("1024", 1024), ("2 B", 2)]
+)
+def test_usual_sizes(text: str, expected: int) -> None:
+    assert arguments.size_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "ms", "-5ms", "0ms", "5m", "inf", "nan", "5 minutes"])
+def test_other_latencies_are_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="latency"):
+        arguments.milliseconds(text)
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-5MB", "0", "0.1B", "5m", "inf", "nan"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="size"):
+        arguments.size_bytes(text)
+
+
 @given(st.dictionaries(st.from_regex(r"r\d\.[a-z0-9]+", fullmatch=True), st.integers(1, 1000), min_size=1, max_size=6))
 def test_weights_that_sum_to_a_hundred_are_taken(parts: dict[str, int]) -> None:
     total = sum(parts.values())

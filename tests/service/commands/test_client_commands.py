@@ -49,6 +49,10 @@ def test_optimize_returns_at_once_or_waits(run: Run, server: FakeServer, checkpo
     assert "fp32: export" in waited.stderr
     request = server.state.optimizations[-1]
     assert (request.budget_seconds, request.max_accuracy_drop, request.seed) == (300, 0.02, 3)
+    assert (request.prefer, request.HasField("max_p95_ms"), request.HasField("max_size_bytes")) == ("", False, False)
+    run("optimize", "digits", "--max-latency", "5ms", "--max-size", "10MB", "--prefer", "accuracy")
+    request = server.state.optimizations[-1]
+    assert (request.prefer, request.max_p95_ms, request.max_size_bytes) == ("accuracy", 5, 10_000_000)
 
 
 def test_optimize_sends_recipes_in_order(run: Run, server: FakeServer, published: str, tmp_path: Path) -> None:
@@ -60,7 +64,7 @@ def test_optimize_sends_recipes_in_order(run: Run, server: FakeServer, published
         "job_id", "model", "checkpoint", "state", "error", "trials", "created_at", "started_at", "ended_at", "sandbox",
         "attempts",
     }  # fmt: skip
-    assert set(found["trials"][0]) == {"ordinal", "recipe", "state", "variant", "reason"}
+    assert set(found["trials"][0]) == {"ordinal", "recipe", "state", "variant", "reason", "why"}
     assert list(server.state.optimizations[-1].recipes_yaml) == ["name: b", "name: a"]
 
 

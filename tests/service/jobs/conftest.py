@@ -14,7 +14,8 @@ from optimizer.artifact.manifest import Hardware, Lineage, Manifest, Verdict
 from optimizer.artifact.signature import Signature, TensorSpec
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 from service.jobs.queue import JobQueue
 from service.registry import tables
 from service.registry.database import close, open_registry

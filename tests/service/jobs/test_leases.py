@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
 from service.errors import AlreadyExists, FailedPrecondition, LeaseLost
@@ -230,7 +231,7 @@ def test_only_the_source_can_fail_a_job(jobs: Any) -> None:
 def test_the_same_work_is_not_done_twice(jobs: Any) -> None:
     # Both are planned before either has made anything.
     jobs.create(INT8)
-    second = jobs.create(INT8, PER_TENSOR, max_accuracy_drop=0.01)
+    second = jobs.create(INT8, PER_TENSOR, objective=Objective(max_accuracy_drop=0.01))
     lease = jobs.take()
     jobs.publish(lease, 1)
     jobs.publish(lease, 2)
@@ -253,7 +254,7 @@ def test_another_margin_is_judged_anew(jobs: Any) -> None:
     jobs.publish(lease, 1)
     jobs.publish(lease, 2)
     jobs.leases.finish(lease)
-    jobs.create(INT8, max_accuracy_drop=0.2)
+    jobs.create(INT8, objective=Objective(max_accuracy_drop=0.2))
     assert jobs.leases.begin_trial(jobs.take(), 1, jobs.hardware).variant == "r1.int8-2"
 
 
@@ -267,9 +268,9 @@ def test_waiting_jobs_are_explained_once(jobs: Any) -> None:
 
 
 def test_the_assignment_tells_the_whole_request(jobs: Any) -> None:
-    jobs.create(INT8, seed=7, budget_seconds=60.0, max_accuracy_drop=0.02)
+    jobs.create(INT8, seed=7, budget_seconds=60.0, objective=Objective(max_accuracy_drop=0.02))
     assignment = jobs.leases.read(jobs.take())
-    assert (assignment.seed, assignment.budget_seconds, assignment.max_accuracy_drop) == (7, 60.0, 0.02)
+    assert (assignment.seed, assignment.budget_seconds, assignment.objective.max_accuracy_drop) == (7, 60.0, 0.02)
     assert (assignment.model, assignment.revision, assignment.checkpoint_format) == ("digits", "r1", "onnx")
     assert [task.recipe.name for task in assignment.tasks] == ["fp32", "int8"]
     assert assignment.tasks[1].recipe == INT8

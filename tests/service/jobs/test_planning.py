@@ -10,6 +10,7 @@ from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
 from optimizer.recipe.distill import Distill
 from optimizer.recipe.export import Export
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
 from service.jobs.planning import MAX_RECIPES, Published, Work, already_made, plan, variant_name
@@ -17,7 +18,7 @@ from service.jobs.planning import MAX_RECIPES, Published, Work, already_made, pl
 SOURCE = Recipe(name="fp32", steps=(Export(),))
 HERE = Hardware(cpu="a", cores=2, isa=("avx2",), gpu=None, onnxruntime="1.31")
 THERE = HERE.model_copy(update={"cpu": "b"})
-WORK = Work(recipe_digest="r", dataset_digest="d", seed=0, max_accuracy_drop=0.01)
+WORK = Work(recipe_digest="r", dataset_digest="d", seed=0, objective=Objective())
 
 recipes = st.builds(
     lambda name, epochs: Recipe(name=name, steps=(Distill(epochs=epochs), Export())),
@@ -75,7 +76,7 @@ def test_a_taken_name_gets_the_next_number() -> None:
 
 
 @given(
-    st.sampled_from(["recipe_digest", "dataset_digest", "seed", "max_accuracy_drop"]),
+    st.sampled_from(["recipe_digest", "dataset_digest", "seed", "objective"]),
     st.text(string.ascii_lowercase, min_size=2),
 )
 def test_any_other_work_is_done_again(field: str, value: str) -> None:

@@ -99,9 +99,6 @@ def test_an_impossible_recipe_makes_no_job(jobs: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"max_accuracy_drop": -0.1}, "max_accuracy_drop"),
-        ({"max_accuracy_drop": 1.0}, "max_accuracy_drop"),
-        ({"max_accuracy_drop": float("nan")}, "max_accuracy_drop"),
         ({"budget_seconds": -1.0}, "budget_seconds"),
         ({"budget_seconds": float("inf")}, "budget_seconds"),
         ({"seed": -1}, "seed"),

@@ -5,7 +5,7 @@ import pytest
 from service.jobs.states import JobState, TrialState, has_ended, may_become
 
 JOB_ENDS = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
-TRIAL_ENDS = {TrialState.PUBLISHED, TrialState.FAILED, TrialState.SKIPPED}
+TRIAL_ENDS = {TrialState.PUBLISHED, TrialState.STUDIED, TrialState.FAILED, TrialState.SKIPPED}
 
 
 @pytest.mark.parametrize("state", JobState)

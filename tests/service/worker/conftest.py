@@ -25,7 +25,8 @@ from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
 from service.errors import InvalidArgument
 from service.home import Home
-from service.jobs.leases import Lease, Leases
+from service.jobs.lease import Lease
+from service.jobs.leases import Leases
 from service.jobs.queue import JobQueue
 from service.jobs.states import has_ended
 from service.jobs.views import JobView
@@ -37,6 +38,7 @@ from service.worker.executor import Executor
 from service.worker.fake_executor import FakeExecutor
 from service.worker.job import run_job
 from service.worker.lease_keeper import LeaseKeeper
+from service.worker.resume_store import ResumeStore
 from service.worker.step_cache import StepCache
 from service.worker.trial import Workshop
 
@@ -179,6 +181,7 @@ def lease_job(installation: Installation, tmp_path: Path) -> Callable[..., Lease
             leases=leases,
             store=installation.store,
             cache=StepCache(installation.home.cache, 2**30),
+            resume=ResumeStore(installation.home.resume),
             executor=FakeExecutor(),
             inspector=InProcessInspector(),
             hardware=fingerprint(),

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.artifact.manifest import Manifest
+from optimizer.recipe.objective import Objective
 from optimizer.recipe.trial import Failed, Finished
 from service.errors import LeaseLost
 from service.jobs.assignment import Assignment
@@ -94,7 +95,7 @@ def test_no_trial_starts_after_the_budget_but_the_source(installation: Any, leas
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_a_budget_counts_from_the_first_start(budget: float, elapsed: float) -> None:
     started = datetime(2026, 1, 1, tzinfo=UTC)
-    assignment = Assignment("t", "m", "", "r1", "", "", (), "", {}, 0.0, budget, 0, started, ())
+    assignment = Assignment("t", "m", "", "r1", "", "", (), "", {}, Objective(), budget, 0, False, started, ())
     now = started + timedelta(seconds=elapsed)
     assert out_of_time(assignment, now) == (0 < budget <= (now - started).total_seconds())
 

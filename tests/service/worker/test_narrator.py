@@ -22,7 +22,7 @@ def told(installation: Any, leased: Any) -> Any:
             self.kept: list[str] = []
             task = leases.read(lease).tasks[1]
             course = Course(Place(0.5, 0.5), time.monotonic(), 0.5)
-            self.narrator = Narrator(leases, lease, task, course, KEYS, self.kept.append)
+            self.narrator = Narrator(leases, lease, task, course, KEYS, self.kept.append, lambda recipe: KEYS)
             self.before = len(self.events(0))
 
         def events(self, after: int | None = None) -> list[Any]:

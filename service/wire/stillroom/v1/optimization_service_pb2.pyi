@@ -27,6 +27,7 @@ class TrialState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRIAL_STATE_PUBLISHED: _ClassVar[TrialState]
     TRIAL_STATE_FAILED: _ClassVar[TrialState]
     TRIAL_STATE_SKIPPED: _ClassVar[TrialState]
+    TRIAL_STATE_STUDIED: _ClassVar[TrialState]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -39,20 +40,23 @@ TRIAL_STATE_RUNNING: TrialState
 TRIAL_STATE_PUBLISHED: TrialState
 TRIAL_STATE_FAILED: TrialState
 TRIAL_STATE_SKIPPED: TrialState
+TRIAL_STATE_STUDIED: TrialState
 
 class Trial(_message.Message):
-    __slots__ = ("ordinal", "recipe", "state", "variant", "reason")
+    __slots__ = ("ordinal", "recipe", "state", "variant", "reason", "why")
     ORDINAL_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     ordinal: int
     recipe: str
     state: TrialState
     variant: str
     reason: str
-    def __init__(self, ordinal: _Optional[int] = ..., recipe: _Optional[str] = ..., state: _Optional[_Union[TrialState, str]] = ..., variant: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    why: str
+    def __init__(self, ordinal: _Optional[int] = ..., recipe: _Optional[str] = ..., state: _Optional[_Union[TrialState, str]] = ..., variant: _Optional[str] = ..., reason: _Optional[str] = ..., why: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "model", "checkpoint", "state", "trials", "error", "create_time", "start_time", "end_time", "sandbox", "attempts")
@@ -103,7 +107,7 @@ class JobEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., trial: _Optional[str] = ..., step: _Optional[str] = ..., percent: _Optional[float] = ..., loss: _Optional[float] = ..., eta_seconds: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class CreateOptimizationRequest(_message.Message):
-    __slots__ = ("model", "checkpoint", "recipes_yaml", "max_accuracy_drop", "budget_seconds", "seed", "request_id")
+    __slots__ = ("model", "checkpoint", "recipes_yaml", "max_accuracy_drop", "budget_seconds", "seed", "request_id", "prefer", "max_p95_ms", "max_size_bytes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     RECIPES_YAML_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +115,9 @@ class CreateOptimizationRequest(_message.Message):
     BUDGET_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PREFER_FIELD_NUMBER: _ClassVar[int]
+    MAX_P95_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     model: str
     checkpoint: str
     recipes_yaml: _containers.RepeatedScalarFieldContainer[str]
@@ -118,7 +125,10 @@ class CreateOptimizationRequest(_message.Message):
     budget_seconds: float
     seed: int
     request_id: str
-    def __init__(self, model: _Optional[str] = ..., checkpoint: _Optional[str] = ..., recipes_yaml: _Optional[_Iterable[str]] = ..., max_accuracy_drop: _Optional[float] = ..., budget_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    prefer: str
+    max_p95_ms: float
+    max_size_bytes: int
+    def __init__(self, model: _Optional[str] = ..., checkpoint: _Optional[str] = ..., recipes_yaml: _Optional[_Iterable[str]] = ..., max_accuracy_drop: _Optional[float] = ..., budget_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., request_id: _Optional[str] = ..., prefer: _Optional[str] = ..., max_p95_ms: _Optional[float] = ..., max_size_bytes: _Optional[int] = ...) -> None: ...
 
 class CreateOptimizationResponse(_message.Message):
     __slots__ = ("job",)
