@@ -45,7 +45,7 @@ def _prepared(sample, context, types):
 def test_training_with_rounding_saves_a_network_that_plain_quantisation_spoils(uneven, context, tmp_path):
     given = context(uneven)
     whole = export.run(Export(), uneven.load(), context(uneven, "whole"))
-    plain = quantize_static.run(QuantizeStatic(), whole, context(uneven, "plain"))
+    plain = quantize_static.run(QuantizeStatic(partial=False, skip_slow=False), whole, context(uneven, "plain"))
     aware = quantize_aware.run(QuantizeAware(types="u8s8", epochs=2), uneven.load(), given)
     assert score(plain, given) < score(whole, given) - 0.2
     assert score(aware, given) > score(whole, given) - 0.02
