@@ -17,7 +17,7 @@ PEERS_INSTALLED := $(VENV)-peers/installed-$(call KEY,requirements-peers.txt)
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test check protos loadtest results clean
+.PHONY: help setup demo test check protos docs loadtest results clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ check: $(INSTALLED) ## format, lint, types, floors, protos, pins and docs
 
 protos: $(INSTALLED) ## write the Python bindings of protos/ into service/wire
 	$(PY) protos/generate.py
+
+docs: $(INSTALLED) ## write docs/passes.md from the passes' configs
+	$(PY) -m optimizer.recipe.reference > docs/passes.md
 
 loadtest: $(INSTALLED) ## load test: make loadtest MODEL=name DATA=eval.npz [ARGS="--duration 60s"]
 	@[ -n "$(MODEL)" ] && [ -n "$(DATA)" ] || { echo 'say which: make loadtest MODEL=name DATA=eval.npz' >&2; exit 2; }

@@ -55,7 +55,13 @@ def run(path: Path, emit: Callable[[Event], None]) -> int:
     from optimizer.pipeline.fold import StepFailed
 
     try:
-        emit(Finished(manifest=trial.run(_read(path), emit, now=lambda: datetime.now(UTC))))
+        spec = _read(path)
+        if spec.study is not None:
+            from optimizer.search import trial as study
+
+            emit(study.run(spec, emit))
+        else:
+            emit(Finished(manifest=trial.run(spec, emit, now=lambda: datetime.now(UTC))))
     except StepFailed as failed:
         emit(Failed(kind=failed.cause.kind, message=str(failed.cause), step=failed.step))
         return _FAILED

@@ -50,6 +50,11 @@ class Home:
         return self.root / "resume"
 
     @property
+    def studies(self) -> Path:
+        """Storages of finished searches, for people: studies/<job>-<ordinal>/study.db. Never read by us."""
+        return self.root / "studies"
+
+    @property
     def run(self) -> Path:
         """Sockets and the engine's last table: `root/run`, or a short private path if that is too long."""
         local = self.root.resolve() / "run"
@@ -80,7 +85,16 @@ class Home:
     def create(self) -> None:
         """Makes the folders, readable by their owner alone. Raises FailedPrecondition when they cannot be had."""
         try:
-            for path in (self.root, self.blobs, self.uploads, self.cache, self.scratch, self.resume, self.run):
+            for path in (
+                self.root,
+                self.blobs,
+                self.uploads,
+                self.cache,
+                self.scratch,
+                self.resume,
+                self.studies,
+                self.run,
+            ):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise FailedPrecondition(f"cannot create the home directory {self.root}: {error.strerror}") from error

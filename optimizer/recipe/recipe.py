@@ -1,10 +1,9 @@
-"""A recipe: named, ordered pass configs, read from YAML and checked before any work starts."""
+"""A recipe: named, ordered pass configs, checked before any work starts."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from optimizer.artifact.digest import of_json
 from optimizer.errors import InvalidRecipe
@@ -100,19 +99,3 @@ def check_order(recipe: Recipe, start: Stage) -> None:
         stage = config.produces
     if stage is not Stage.ONNX:
         raise InvalidRecipe(f"recipe {recipe.name!r} never exports: add an `export` step")
-
-
-def parse_yaml(text: str) -> Recipe:
-    """Reads one recipe. Raises InvalidRecipe naming the field at fault and what is allowed."""
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidRecipe(f"the recipe is not valid YAML: {error}") from error
-    try:
-        return Recipe.model_validate(value)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'recipe'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_context=False)[:5]
-        )
-        raise InvalidRecipe(f"the recipe is not valid: {problems}") from error

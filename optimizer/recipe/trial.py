@@ -130,6 +130,10 @@ class Finished(_Message):
     manifest: Manifest
 
 
+# Storage of a search, which a study leaves in scratch/study/.
+STUDY_FILE = "study.db"
+
+
 class Finalist(_Message):
     """A recipe that a study proposes, and why."""
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 
+from optimizer.recipe.document import parse_yaml
 from optimizer.recipe.objective import Objective
-from optimizer.recipe.recipe import parse_yaml
 from service.api.caller import tenant_of
 from service.errors import InvalidArgument, ResourceExhausted, Unavailable
 from service.jobs.queue import JobQueue

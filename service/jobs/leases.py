@@ -145,7 +145,8 @@ class Leases:
             trial = job.trials[ordinal - 1]
             now = self._clock()
             recipe = Recipe.model_validate(trial.recipe)
-            found = self._existing(session, job, recipe, ordinal, hardware)
+            # A study's recipe is only its template.
+            found = None if trial.study is not None else self._existing(session, job, recipe, ordinal, hardware)
             if found is None and trial.attempts >= MAX_ATTEMPTS:
                 reason = f"given up: the worker died {trial.attempts} times while it tried this recipe"
                 move_trial(trial, TrialState.FAILED, reason)

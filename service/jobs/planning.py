@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from optimizer.artifact.digest import of_json
 from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
 from optimizer.recipe.base import Stage
-from optimizer.recipe.defaults import begun_like
+from optimizer.recipe.defaults import beginning, begun_like
 from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe, check_order
+from optimizer.recipe.study import Study
 
 # Of one job; each is at least one process and one measurement.
 MAX_RECIPES = 100
@@ -38,25 +41,41 @@ class Published:
     hardware: Hardware | None
 
 
-def plan(checkpoint_format: str, source: Recipe, has_source: bool, recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The recipes in the order of their trials: the source first unless it exists, each recipe once.
+@dataclass(frozen=True)
+class Planned:
+    """One trial: a recipe, or with `search` (JSON of TrialSpec.study) the template of a study."""
+
+    recipe: Recipe
+    search: dict[str, Any] | None = None
+
+
+def plan(checkpoint_format: str, source: Recipe, has_source: bool, asked: Sequence[Recipe | Study]) -> list[Planned]:
+    """The trials in their order: the source first unless it exists, each recipe and each study once.
 
     Where the source's own recipe trains a head first, all others begin alike.
 
     Raises InvalidRecipe for a recipe whose passes cannot follow each other from this format, or too many of them.
     """
-    if len(recipes) > MAX_RECIPES:
-        raise InvalidRecipe(f"{len(recipes)} recipes in one job; at most {MAX_RECIPES} are allowed")
+    if len(asked) > MAX_RECIPES:
+        raise InvalidRecipe(f"{len(asked)} recipes in one job; at most {MAX_RECIPES} are allowed")
     start = START_STAGES[checkpoint_format]
-    planned = [] if has_source else [source]
+    planned = [] if has_source else [Planned(source)]
     seen = {(source.name, source.digest)}
-    for asked in recipes:
-        recipe = begun_like(source, asked)
-        check_order(recipe, start)
-        if (recipe.name, recipe.digest) not in seen:
-            seen.add((recipe.name, recipe.digest))
-            planned.append(recipe)
+    for one in asked:
+        made = _planned(source, one)
+        check_order(made.recipe, start)
+        digest = made.recipe.digest if made.search is None else of_json([made.recipe.digest, made.search])
+        if (one.name, digest) not in seen:
+            seen.add((one.name, digest))
+            planned.append(made)
     return planned
+
+
+def _planned(source: Recipe, asked: Recipe | Study) -> Planned:
+    if isinstance(asked, Recipe):
+        return Planned(begun_like(source, asked))
+    study = asked.begun(beginning(source))
+    return Planned(study.template, study.search.model_dump(mode="json"))
 
 
 def variant_name(revision: int, recipe: str, taken: Collection[str]) -> str:

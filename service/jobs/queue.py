@@ -15,6 +15,7 @@ from optimizer.artifact.session import present_target
 from optimizer.recipe.defaults import default_recipes, source_recipe
 from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe
+from optimizer.recipe.study import Study
 from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.changes import add_event, move_job, skip_rest
 from service.jobs.planning import plan
@@ -41,7 +42,7 @@ class JobQueue:
         tenant: str,
         model: str,
         checkpoint: str = "",
-        recipes: Sequence[Recipe] = (),
+        recipes: Sequence[Recipe | Study] = (),
         objective: Objective | None = None,
         budget_seconds: float = 0.0,
         seed: int = 0,
@@ -117,7 +118,7 @@ class JobQueue:
         tenant: str,
         model: str,
         checkpoint: str,
-        recipes: Sequence[Recipe],
+        recipes: Sequence[Recipe | Study],
         request: Asked,
         request_id: str,
     ) -> str:
@@ -147,13 +148,17 @@ class JobQueue:
             created_at=now,
             trials=[
                 tables.Trial(
-                    tenant=tenant, ordinal=ordinal, recipe=recipe.model_dump(mode="json"), state=TrialState.QUEUED
+                    tenant=tenant,
+                    ordinal=ordinal,
+                    recipe=trial.recipe.model_dump(mode="json"),
+                    study=trial.search,
+                    state=TrialState.QUEUED,
                 )
-                for ordinal, recipe in enumerate(planned, 1)
+                for ordinal, trial in enumerate(planned, 1)
             ],
         )
         session.add(job)
-        names = ", ".join(recipe.name for recipe in planned)
+        names = ", ".join(trial.recipe.name for trial in planned)
         add_event(session, job, Happening("state", percent=0.0, message=f"queued: {names}"), now)
         return job.id
 

@@ -99,6 +99,7 @@ def _workshop(settings: WorkerSettings, home: Home, leases: Leases, directory: P
         store=DirectoryStore(home.blobs.resolve()),
         cache=StepCache(home.cache.resolve(), settings.cache_limit_bytes),
         resume=ResumeStore(home.resume.resolve()),
+        studies=home.studies.resolve(),
         executor=LocalExecutor(command, limits, settings.sandbox == "require"),
         inspector=ChildInspector(),
         hardware=fingerprint(),

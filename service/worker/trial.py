@@ -11,13 +11,13 @@ from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import ArtifactStore, materialise
 from optimizer.recipe.keys import KeyInputs, step_keys
 from optimizer.recipe.recipe import Recipe
-from optimizer.recipe.trial import CheckpointRef, DatasetRef, Finished, SourceRef, TrialSpec
+from optimizer.recipe.trial import STUDY_FILE, CheckpointRef, DatasetRef, Finished, SourceRef, Studied, TrialSpec
 from service.jobs.assignment import Assignment, SourceFiles, Task
 from service.jobs.lease import Lease
 from service.jobs.leases import Leases
 from service.uploads.inspection import Inspector
 from service.worker.executor import Executor, Order, Outcome
-from service.worker.harvest import Tainted
+from service.worker.harvest import Tainted, take_files
 from service.worker.narrator import Narrator
 from service.worker.progress import Course
 from service.worker.publication import Claim, collect
@@ -43,6 +43,8 @@ class Workshop:
     session: SessionSpec
     # Machine-wide lock between trainings and measurements; exists.
     machine_lease: Path
+    # Where the storages of finished searches go.
+    studies: Path
     # Where trials get their directories.
     directory: Path
     max_bytes: int
@@ -91,6 +93,8 @@ class TrialRun:
         )
         narrator = Narrator(workshop.leases, self._lease, self._task, course, self._keys, self._keep, self._keys_of)
         outcome = workshop.executor.run(order, narrator, interrupted)
+        if isinstance(outcome, Studied):
+            self._keep_study()
         if not isinstance(outcome, Finished):
             return outcome
         into = self._directory.harvest / "result"
@@ -99,6 +103,15 @@ class TrialRun:
     def close(self) -> None:
         """Removes everything that the trial had on disk, but for what its next attempt goes on from."""
         remove_tree(self._directory.root)
+
+    def _keep_study(self) -> None:
+        """Takes the search's storage out for its owner; without it the study is as good."""
+        into = self._workshop.studies / f"{self._lease.job_id}-{self._task.ordinal}"
+        remove_tree(into)
+        try:
+            take_files(self._directory.scratch, "study", (STUDY_FILE,), into, self._workshop.max_bytes)
+        except (OSError, Tainted) as error:
+            _LOG.warning("the search's storage is not kept: %s", error)
 
     def _keys_of(self, recipe: Recipe) -> list[str]:
         return step_keys(recipe, self._key_inputs)

@@ -9,6 +9,7 @@ import click
 import pytest
 from typer.main import get_command
 
+from optimizer.recipe import reference
 from service.cli import app
 
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
@@ -51,6 +52,10 @@ def test_every_path_in_backticks_exists(pages: list[Path], root: Path) -> None:
         if not (root / name).exists() and not name.startswith("report/")
     ]
     assert missing == []
+
+
+def test_the_page_of_passes_is_what_the_configs_say(root: Path) -> None:
+    assert (root / "docs" / "passes.md").read_text() == reference.page(), "run `make docs`"
 
 
 def test_decisions_are_numbered_and_dated(root: Path) -> None:

@@ -9,8 +9,8 @@ from optimizer.errors import InvalidDataset, NotApplicable
 from optimizer.intake.predictor import answers_of, predictor_of, tensors_of
 from optimizer.intake.stages import TorchModel
 from optimizer.passes import finetune, training
+from optimizer.recipe.document import parse_yaml
 from optimizer.recipe.finetune import Finetune
-from optimizer.recipe.recipe import parse_yaml
 from optimizer.recipe.training import Training
 
 

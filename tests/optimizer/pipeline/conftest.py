@@ -14,7 +14,7 @@ import pytest
 from optimizer.__main__ import run
 from optimizer.artifact.digest import of_file, of_tree
 from optimizer.artifact.manifest import EVALUATION_FILE, MANIFEST_FILE, MODEL_FILE
-from optimizer.recipe.trial import Event, Failed, Finished, StepFinished, StepStarted, parse_event
+from optimizer.recipe.trial import Event, Failed, Finished, StepFinished, StepStarted, Studied, parse_event
 
 _ROOT = Path(__file__).parents[3]
 
@@ -83,7 +83,7 @@ class Trial:
             output, self.errors = process.communicate(timeout=120)
         self.events = [parse_event(line) for line in output.splitlines()]
         self.status = process.returncode
-        assert isinstance(self.last, Finished | Failed) or self.status not in (0, 3), self.errors
+        assert isinstance(self.last, Finished | Failed | Studied) or self.status not in (0, 3), self.errors
         return self
 
     def finished(self) -> Finished:

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
 from optimizer.recipe.distill import Distill
+from optimizer.recipe.document import parse_yaml
 from optimizer.recipe.export import Export
+from optimizer.recipe.finetune import Finetune
 from optimizer.recipe.objective import Objective
 from optimizer.recipe.quantize import QuantizeDynamic
 from optimizer.recipe.recipe import Recipe
-from service.jobs.planning import MAX_RECIPES, Published, Work, already_made, plan, variant_name
+from service.jobs.planning import MAX_RECIPES, Planned, Published, Work, already_made, plan, variant_name
 
 SOURCE = Recipe(name="fp32", steps=(Export(),))
 HERE = Hardware(cpu="a", cores=2, isa=("avx2",), gpu=None, onnxruntime="1.31")
@@ -29,7 +31,9 @@ recipes = st.builds(
 
 @given(st.lists(recipes, max_size=8), st.booleans())
 def test_the_source_comes_first_and_each_recipe_once(wanted: list[Recipe], has_source: bool) -> None:
-    planned = plan("huggingface", SOURCE, has_source, wanted)
+    trials = plan("huggingface", SOURCE, has_source, wanted)
+    assert all(trial.search is None for trial in trials)
+    planned = [trial.recipe for trial in trials]
     assert planned[: 0 if has_source else 1] == ([] if has_source else [SOURCE])
     rest = planned if has_source else planned[1:]
     assert SOURCE not in rest
@@ -41,7 +45,24 @@ def test_the_source_comes_first_and_each_recipe_once(wanted: list[Recipe], has_s
 
 def test_the_source_is_not_tried_again_as_a_recipe() -> None:
     assert plan("huggingface", SOURCE, True, [SOURCE]) == []
-    assert plan("huggingface", SOURCE, False, [SOURCE]) == [SOURCE]
+    assert plan("huggingface", SOURCE, False, [SOURCE]) == [Planned(SOURCE)]
+
+
+def test_a_study_is_planned_as_its_template_and_its_search() -> None:
+    text = "name: tuned\nsteps: [{use: finetune}, {use: export}]\nsearch: {space: {1.epochs: [1, 2]}, trials: %d}\n"
+    one, other = parse_yaml(text % 2), parse_yaml(text % 3)
+    planned = plan("huggingface", SOURCE, True, [one, one, other])
+    assert [trial.recipe.name for trial in planned] == ["tuned", "tuned"]
+    assert [trial.search["trials"] for trial in planned if trial.search] == [2, 3]
+
+
+def test_a_study_of_a_bare_body_begins_with_its_head() -> None:
+    study = parse_yaml("name: tuned\nsteps: [{use: distill}, {use: export}]\nsearch: {space: {1.alpha: [0.0, 0.5]}}\n")
+    headed = Recipe(name="fp32", steps=(Finetune(freeze_epochs=1), Export()))
+    (planned,) = plan("huggingface", headed, True, [study])
+    assert [step.use for step in planned.recipe.steps] == ["finetune", "distill", "export"]
+    assert planned.search is not None
+    assert planned.search["space"] == {"2.alpha": [0.0, 0.5]}
 
 
 def test_an_impossible_order_is_refused_before_anything_runs() -> None:

@@ -182,6 +182,7 @@ def lease_job(installation: Installation, tmp_path: Path) -> Callable[..., Lease
             store=installation.store,
             cache=StepCache(installation.home.cache, 2**30),
             resume=ResumeStore(installation.home.resume),
+            studies=installation.home.studies,
             executor=FakeExecutor(),
             inspector=InProcessInspector(),
             hardware=fingerprint(),

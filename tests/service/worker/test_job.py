@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.artifact.manifest import Manifest
+from optimizer.recipe.document import parse_yaml
 from optimizer.recipe.objective import Objective
-from optimizer.recipe.trial import Failed, Finished
+from optimizer.recipe.trial import STUDY_FILE, Failed, Finalist, Finished, Studied, TrialSpec
 from service.errors import LeaseLost
 from service.jobs.assignment import Assignment
 from service.jobs.states import JobState, TrialState
@@ -254,3 +255,46 @@ def test_a_child_that_is_always_killed_fails(installation: Any, leased: Any) -> 
     assert leased.leases.finish(leased.lease) is JobState.FAILED
     trial = installation.job(leased.lease.job_id).trials[0]
     assert (trial.state, trial.reason) == (TrialState.FAILED, "killed")
+
+
+class Searching(FakeExecutor):
+    """Answers a study with one finalist; every other trial as the fake does."""
+
+    def run(self, order: Order, listener: Listener, interrupted: Callable[[], bool]) -> Outcome:
+        spec = TrialSpec.model_validate_json(order.directory.spec.read_bytes())
+        if spec.study is None:
+            return super().run(order, listener, interrupted)
+        folder = order.directory.scratch / "study"
+        folder.mkdir()
+        (folder / STUDY_FILE).write_bytes(b"storage")
+        finalist = spec.recipe.model_copy(update={"name": f"{spec.recipe.name}-1"})
+        return Studied(finalists=(Finalist(recipe=finalist, why="on the front"),), why="1 of 5 points is a finalist")
+
+
+def test_a_study_adds_its_finalists_as_trials(installation: Any, lease_job: Any) -> None:
+    installation.push()
+    study = parse_yaml(
+        "name: tuned\nsteps: [{use: export}, {use: quantize_static}]\nsearch: {space: {2.rows: [32, 64]}, trials: 5}\n"
+    )
+    leased = lease_job(study)
+    leased.run(Searching())
+    assert leased.leases.finish(leased.lease) is JobState.SUCCEEDED
+    trials = installation.job(leased.lease.job_id).trials
+    assert [(trial.recipe, trial.state, trial.why) for trial in trials] == [
+        ("fp32", TrialState.PUBLISHED, ""),
+        ("tuned", TrialState.STUDIED, ""),
+        ("tuned-1", TrialState.PUBLISHED, "on the front"),
+    ]
+    assert trials[1].reason == "1 of 5 points is a finalist"
+    (kept,) = installation.home.studies.glob("*/*")
+    assert kept.read_bytes() == b"storage"
+
+
+def test_a_study_that_was_not_asked_for_fails(installation: Any, leased: Any) -> None:
+    class Lying(FakeExecutor):
+        def run(self, order: Order, listener: Listener, interrupted: Callable[[], bool]) -> Outcome:
+            return Studied(finalists=())
+
+    leased.run(Lying())
+    assert leased.leases.finish(leased.lease) is JobState.FAILED
+    assert "a study where a variant was asked for" in installation.job(leased.lease.job_id).trials[0].reason
