@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from optimizer.artifact.manifest import Hardware, Manifest
+from optimizer.recipe.auto import Result
 from optimizer.recipe.recipe import Recipe
 from service.errors import AlreadyExists
 from service.jobs.additions import Addition, add_trials
@@ -20,6 +21,7 @@ from service.jobs.assignment import Assignment, SourceFiles, assignment, publish
 from service.jobs.changes import add_event, move_job, move_trial, skip_rest
 from service.jobs.lease import Lease, available, held
 from service.jobs.planning import already_made, variant_name
+from service.jobs.results import results_of
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.variants import insert_variant
 from service.jobs.views import Happening
@@ -220,6 +222,11 @@ class Leases:
             name = trial.recipe["name"]
             happening = Happening("trial", trial=name, percent=percent, message=f"{state}: {reason}")
             add_event(session, job, happening, self._clock())
+
+    def results(self, lease: Lease) -> list[Result]:
+        """What came of the job's trials so far."""
+        with reading(self._sessions) as session:
+            return results_of(held(session, lease))
 
     def append_trials(self, lease: Lease, additions: Sequence[Addition]) -> int:
         """Adds trials behind those that the job has; what it has already is left out. How many were added."""

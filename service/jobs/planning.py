@@ -1,12 +1,13 @@
 """What a job will try, in which order, and under which names: pure functions of values."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optimizer.artifact.digest import of_json
 from optimizer.artifact.manifest import Hardware
 from optimizer.errors import InvalidRecipe
+from optimizer.recipe.auto import why_default
 from optimizer.recipe.base import Stage
 from optimizer.recipe.defaults import beginning, begun_like
 from optimizer.recipe.objective import Objective
@@ -47,6 +48,8 @@ class Planned:
 
     recipe: Recipe
     search: dict[str, Any] | None = None
+    # Why it is tried; empty for what was asked for.
+    why: str = ""
 
 
 def plan(checkpoint_format: str, source: Recipe, has_source: bool, asked: Sequence[Recipe | Study]) -> list[Planned]:
@@ -69,6 +72,12 @@ def plan(checkpoint_format: str, source: Recipe, has_source: bool, asked: Sequen
             seen.add((one.name, digest))
             planned.append(made)
     return planned
+
+
+def explained(trial: Planned, source: Recipe) -> Planned:
+    """A trial of an automatic job, with why it is tried."""
+    why = "the checkpoint as it is, which all others are compared with" if trial.recipe == source else ""
+    return replace(trial, why=why or why_default(trial.recipe))
 
 
 def _planned(source: Recipe, asked: Recipe | Study) -> Planned:

@@ -18,7 +18,7 @@ from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.study import Study
 from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.changes import add_event, move_job, skip_rest
-from service.jobs.planning import plan
+from service.jobs.planning import explained, plan
 from service.jobs.request import Asked, asked
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.views import EventView, Happening, JobView, event_view, job_view
@@ -135,6 +135,8 @@ class JobQueue:
         wanted = recipes or default_recipes(inspection, present_target())
         source = source_recipe(inspection, owner.task)
         planned = plan(start.format, source, has_source is not None, wanted)
+        if request.auto:
+            planned = [explained(trial, source) for trial in planned]
         now = self._clock()
         job = tables.Job(
             id=secrets.token_hex(8),
@@ -152,6 +154,7 @@ class JobQueue:
                     ordinal=ordinal,
                     recipe=trial.recipe.model_dump(mode="json"),
                     study=trial.search,
+                    why=trial.why,
                     state=TrialState.QUEUED,
                 )
                 for ordinal, trial in enumerate(planned, 1)

@@ -4,12 +4,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from optimizer.recipe.auto import Stop, next_step
 from optimizer.recipe.trial import Failed
 from service.errors import FailedPrecondition
+from service.jobs.additions import Addition
 from service.jobs.assignment import Assignment, Task
 from service.jobs.lease import Lease
 from service.jobs.planning import START_STAGES
 from service.jobs.states import has_ended
+from service.jobs.views import Happening
 from service.worker.ending import Ending
 from service.worker.executor import KILLED, Interrupted, Outcome
 from service.worker.harvest import Tainted
@@ -40,6 +43,8 @@ def run_job(workshop: Workshop, lease: Lease, keeper: LeaseKeeper, clock: Callab
         assignment = workshop.leases.read(lease)
         task = next((task for task in assignment.tasks if not has_ended(task.state)), None)
         has_source = workshop.leases.source(lease) is not None
+        if task is None and has_source and assignment.auto and _plan_further(workshop, lease, assignment, clock):
+            continue
         if task is None or not (has_source or task.ordinal == 1):
             return
         place = _place(assignment, task)
@@ -50,6 +55,18 @@ def run_job(workshop: Workshop, lease: Lease, keeper: LeaseKeeper, clock: Callab
         else:
             course = Course(place, started_seconds, share_at_start)
             _run_task(workshop, lease, keeper, assignment, task, course, ending)
+
+
+def _plan_further(workshop: Workshop, lease: Lease, assignment: Assignment, clock: Callable[[], datetime]) -> bool:
+    """Adds what the planner wants tried next; whether there was anything. Says why it stops."""
+    left = None
+    if assignment.budget_seconds:
+        left = assignment.budget_seconds - (clock() - assignment.started_at).total_seconds()
+    step = next_step(workshop.leases.results(lease), assignment.objective, left)
+    if isinstance(step, Stop):
+        workshop.leases.record(lease, Happening("log", percent=100.0, message=step.why))
+        return False
+    return workshop.leases.append_trials(lease, [Addition(step.recipe, step.why)]) > 0
 
 
 def _place(assignment: Assignment, task: Task) -> Place:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.artifact.manifest import Manifest
+from optimizer.artifact.manifest import MANIFEST_FILE, Manifest, Verdict
 from optimizer.recipe.document import parse_yaml
 from optimizer.recipe.objective import Objective
 from optimizer.recipe.trial import STUDY_FILE, Failed, Finalist, Finished, Studied, TrialSpec
@@ -298,3 +298,33 @@ def test_a_study_that_was_not_asked_for_fails(installation: Any, leased: Any) ->
     leased.run(Lying())
     assert leased.leases.finish(leased.lease) is JobState.FAILED
     assert "a study where a variant was asked for" in installation.job(leased.lease.job_id).trials[0].reason
+
+
+class Accepting(FakeExecutor):
+    """The fake, whose variants are all accepted."""
+
+    def run(self, order: Order, listener: Listener, interrupted: Callable[[], bool]) -> Outcome:
+        outcome = super().run(order, listener, interrupted)
+        if not isinstance(outcome, Finished) or outcome.manifest.lineage.parent is None:
+            return outcome
+        manifest = outcome.manifest.model_copy(update={"verdict": Verdict.ACCEPT})
+        (order.directory.scratch / "result" / MANIFEST_FILE).write_text(manifest.model_dump_json())
+        return Finished(manifest=manifest)
+
+
+def test_an_automatic_job_goes_on_where_its_results_point(installation: Any, lease_job: Any) -> None:
+    installation.push()
+    automatic = installation.queue.create("default", "digits")
+    leased = lease_job()
+    assert leased.lease.job_id == automatic
+    before = len(installation.job(automatic).trials)
+    leased.run(Accepting())
+    assert leased.leases.finish(leased.lease) is JobState.SUCCEEDED
+    trials = installation.job(automatic).trials
+    assert all(trial.why for trial in trials)
+    added = [trial.recipe for trial in trials[before:]]
+    assert added
+    assert added[0].startswith("narrower-")
+    assert len(set(added)) == len(added)
+    last = installation.queue.events("default", automatic)[-2]
+    assert last.message.startswith("stopped"), last
