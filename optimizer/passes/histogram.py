@@ -44,7 +44,9 @@ class Histogram:
         if self.bound == 0 or values.size == 0:
             return
         bins = len(self.counts)
-        places = ((values.reshape(-1) + self.bound) * (bins / (2 * self.bound))).astype(np.int32)
+        # In 64 bits: of the smallest numbers the bins are too narrow for 32.
+        shares = (values.reshape(-1).astype(np.float64) + self.bound) / (2 * self.bound)
+        places = (shares * bins).astype(np.int64)
         self.counts += np.bincount(np.clip(places, 0, bins - 1), minlength=bins)
 
     def _within(self, low: float, high: float) -> tuple[float, float]:
