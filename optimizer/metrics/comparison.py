@@ -15,8 +15,9 @@ from scipy.stats import binomtest
 from optimizer.metrics import intervals
 from optimizer.metrics.answers import Floats
 from optimizer.metrics.bootstrap import DRAWS, independent, metric_draws, percentile_interval
-from optimizer.metrics.intervals import Interval, PairedCounts, paired_difference, resolvable_difference, wilson
+from optimizer.metrics.intervals import Interval, PairedCounts, paired_difference, wilson
 from optimizer.metrics.scoring import Scoring
+from optimizer.recipe.resolution import resolvable_difference
 
 # Chance with which the rows that are asked for would decide.
 _POWER = 0.8

@@ -4,11 +4,11 @@ All of them are closed forms or a bisection on floats: no randomness, so the sam
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, median
 
-_BISECTIONS = 80
+from optimizer.recipe.resolution import root, rows_that_decide, tango
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,12 @@ def paired_difference(counts: PairedCounts, confidence: float = 0.95) -> Interva
     difference = (gained - lost) / n
 
     def statistic(delta: float) -> float:
-        return _tango(gained / n, lost / n, delta) * math.sqrt(n)
+        return tango(gained / n, lost / n, delta) * math.sqrt(n)
 
     return Interval(
         difference,
-        _root(lambda delta: statistic(delta) - z, -1.0, difference),
-        _root(lambda delta: statistic(delta) + z, difference, 1.0),
+        root(lambda delta: statistic(delta) - z, -1.0, difference),
+        root(lambda delta: statistic(delta) + z, difference, 1.0),
     )
 
 
@@ -87,22 +87,7 @@ def rows_needed(counts: PairedCounts, margin: float, power: float = 0.8) -> int 
     With the chance `power`, since fresh rows vary. Whether they would clear it upwards (not inferior) or downwards
     (inferior) is decided by the present difference; None when it lies on the margin itself, where no number decides.
     """
-    return _rows(counts.gained / counts.n, counts.lost / counts.n, margin, power)
-
-
-def resolvable_difference(n: int, discordance: float, power: float = 0.8) -> float:
-    """Smallest margin at which `n` rows would show an equally good variant not inferior (one-sided 95%).
-
-    `discordance` is the expected share of rows on which exactly one of the two is right, split evenly.
-    """
-    if n < 1 or not 0 <= discordance <= 1:
-        raise ValueError(f"{n} rows with discordance {discordance}")
-
-    def shortage(margin: float) -> float:
-        needed = _rows(discordance / 2, discordance / 2, margin, power)
-        return -1.0 if needed is not None and needed <= n else 1.0
-
-    return _root(shortage, 0.0, 1.0)
+    return rows_that_decide(counts.gained / counts.n, counts.lost / counts.n, margin, power)
 
 
 def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -128,35 +113,3 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> Interv
 
 def _two_sided(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def _tango(gained: float, lost: float, delta: float) -> float:
-    """Tango's score statistic at the difference `delta`, per square root of a row; falls as `delta` grows."""
-    # Maximum likelihood of the lost share under the constraint gained - lost = delta.
-    b = (2 - gained + lost) * delta - gained - lost
-    root = math.sqrt(max(0.0, b * b + 8 * lost * delta * (1 - delta)))
-    constrained = max(0.0, (root - b) / 4)
-    variance = 2 * constrained + delta * (1 - delta)
-    distance = gained - lost - delta
-    if variance <= 1e-15:
-        return 0.0 if abs(distance) <= 1e-12 else math.copysign(math.inf, distance)
-    return distance / math.sqrt(variance)
-
-
-def _rows(gained: float, lost: float, margin: float, power: float) -> int | None:
-    statistic = abs(_tango(gained, lost, -margin))
-    if statistic < 1e-6:
-        return None
-    normal = NormalDist()
-    return max(1, math.ceil(((normal.inv_cdf(0.95) + normal.inv_cdf(power)) / statistic) ** 2))
-
-
-def _root(falling: Callable[[float], float], low: float, high: float) -> float:
-    """Where a falling function crosses zero between `low` and `high` (the nearer end when it does not)."""
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if falling(middle) > 0:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

@@ -68,6 +68,31 @@ class OptimizationServicer(wire_grpc.OptimizationServiceServicer):
         )
         return wire.CreateOptimizationResponse(job=_job(self._queue.get(tenant, job_id)))
 
+    def PlanOptimization(self, request: wire.PlanOptimizationRequest, context: Any) -> wire.PlanOptimizationResponse:
+        """See optimization_service.proto."""
+        wanted = request.optimization
+        found = self._queue.forecast(
+            tenant_of(context),
+            wanted.model,
+            wanted.checkpoint,
+            [parse_yaml(text) for text in wanted.recipes_yaml],
+            objective=_objective(wanted),
+            budget_seconds=wanted.budget_seconds,
+            seed=wanted.seed,
+        )
+        return wire.PlanOptimizationResponse(
+            trials=[
+                wire.PlannedTrial(recipe=trial.recipe, steps=trial.steps, why=trial.why, seconds=trial.seconds)
+                for trial in found.trials
+            ],
+            goes_on=found.goes_on,
+            metric=found.metric,
+            evaluation_rows=found.evaluation_rows,
+            margin=found.margin,
+            resolvable=found.resolvable,
+            rows_needed=found.rows_needed,
+        )
+
     def GetOptimization(self, request: wire.GetOptimizationRequest, context: Any) -> wire.GetOptimizationResponse:
         """See optimization_service.proto."""
         return wire.GetOptimizationResponse(job=_job(self._queue.get(tenant_of(context), request.job_id)))

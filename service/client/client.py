@@ -13,15 +13,15 @@ Every error is one of service.errors, with the server's own sentence.
 
 import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from service.client import decoding, downloading, inference, resources, selection, uploading, watching
 from service.client.asking import CONTROL_PATIENCE_SECONDS, ask
 from service.client.connection import open_channel, translated
+from service.client.optimizing import Wishes, request_of
 from service.client.patience import Patience
 from service.client.tensors import Array
 from service.errors import NotFound, ServiceError
@@ -148,39 +148,15 @@ class Client:
         response = self._call(self._models.ListModels, model_pb2.ListModelsRequest())
         return [decoding.model(model) for model in response.models]
 
-    def optimize(
-        self,
-        name: str,
-        *,
-        checkpoint: str = "",
-        recipes: Sequence[str] = (),
-        max_accuracy_drop: float | None = None,
-        max_p95_ms: float | None = None,
-        max_size_bytes: int | None = None,
-        prefer: str = "",
-        budget_seconds: float = 0.0,
-        seed: int = 0,
-        request_id: str = "",
-    ) -> resources.Job:
-        """Asks for variants and returns the job at once; `watch` follows it.
-
-        `recipes` are YAML documents; none: the server chooses. `max_accuracy_drop` is a fraction (0.01 = one point);
-        `prefer` is "latency", "size", "memory" or "accuracy". `budget_seconds` 0: no limit. The same
-        `request_id` gives the same job, so a caller that chooses one may call again after a lost connection.
-        """
-        request = optimization_pb2.CreateOptimizationRequest(
-            model=name,
-            checkpoint=checkpoint,
-            recipes_yaml=recipes,
-            max_accuracy_drop=max_accuracy_drop,
-            max_p95_ms=max_p95_ms,
-            max_size_bytes=max_size_bytes,
-            prefer=prefer,
-            budget_seconds=budget_seconds,
-            seed=seed,
-            request_id=request_id or uuid.uuid4().hex,
-        )
+    def optimize(self, name: str, **wishes: Unpack[Wishes]) -> resources.Job:
+        """Asks for variants and returns the job at once; `watch` follows it."""
+        request = request_of(name, wishes)
         return decoding.job(self._call(self._optimizations.CreateOptimization, request).job)
+
+    def plan(self, name: str, **wishes: Unpack[Wishes]) -> resources.Plan:
+        """What `optimize` would try for the same wishes; starts nothing."""
+        request = optimization_pb2.PlanOptimizationRequest(optimization=request_of(name, wishes))
+        return decoding.plan(self._call(self._optimizations.PlanOptimization, request))
 
     def job(self, job_id: str) -> resources.Job:
         """A job. Raises NotFound."""

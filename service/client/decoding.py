@@ -67,6 +67,22 @@ def model(message: model_pb2.Model) -> resources.Model:
     )
 
 
+def plan(message: optimization_pb2.PlanOptimizationResponse) -> resources.Plan:
+    """A plan."""
+    return resources.Plan(
+        trials=tuple(
+            resources.PlannedTrial(trial.recipe, tuple(trial.steps), trial.why, trial.seconds)
+            for trial in message.trials
+        ),
+        goes_on=message.goes_on,
+        metric=message.metric,
+        evaluation_rows=message.evaluation_rows,
+        margin=message.margin,
+        resolvable=message.resolvable if message.HasField("resolvable") else None,
+        rows_needed=message.rows_needed if message.HasField("rows_needed") else None,
+    )
+
+
 def job_state(number: int) -> resources.JobState:
     """A job's state."""
     return _word(resources.JobState, optimization_pb2.JobState, "JOB_STATE_", number)

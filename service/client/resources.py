@@ -115,6 +115,31 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class PlannedTrial:
+    """A recipe that a job would try."""
+
+    recipe: str
+    steps: tuple[str, ...]
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would try, and what its evaluation rows can tell."""
+
+    trials: tuple[PlannedTrial, ...]
+    # Whether more is tried afterwards, by what came of these.
+    goes_on: bool
+    metric: str
+    evaluation_rows: int
+    margin: float
+    # Smallest margin that the rows resolve, and rows that the margin asks for; None where nobody knows beforehand.
+    resolvable: float | None
+    rows_needed: int | None
+
+
+@dataclass(frozen=True)
 class Job:
     """An optimization request and how far it has come."""
 

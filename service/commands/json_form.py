@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from service.client.resources import File, Job, JobEvent, Metric, Model, Traffic, Variant
+from service.client.resources import File, Job, JobEvent, Metric, Model, Plan, Traffic, Variant
 from service.client.tensors import Array
 
 Json = dict[str, Any]
@@ -81,6 +81,11 @@ def job(item: Job) -> Json:
         "sandbox": item.sandbox,
         "attempts": item.attempts,
     }
+
+
+def plan(item: Plan) -> Json:
+    """What a job would try."""
+    return asdict(item)
 
 
 def event(item: JobEvent) -> Json:

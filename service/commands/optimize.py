@@ -39,29 +39,45 @@ def optimize(
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job to its end; exits with 1 unless it succeeds.")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Say what would be tried, for about how long, and what the rows can tell; no more."
+        ),
+    ] = False,
     server: Server = DEFAULT_SERVER,
     as_json: Json = False,
 ) -> None:
     """Make smaller and faster variants of a checkpoint, and measure each against it."""
-    from service.commands import arguments, following, json_form, tables
+    from service.client.optimizing import Wishes
+    from service.commands import arguments, following, json_form, plans, tables
     from service.errors import InvalidArgument
 
     if auto and recipe:
         raise InvalidArgument("--auto and --recipe exclude each other")
     if max_accuracy_drop is not None and not 0 <= max_accuracy_drop < 1:
         raise InvalidArgument("--max-accuracy-drop is a fraction of at least 0 and below 1: 0.01 is one point")
+    if plan and wait:
+        raise InvalidArgument("--plan and --wait exclude each other: a plan starts nothing")
+    wishes: Wishes = {
+        "checkpoint": checkpoint,
+        "recipes": [_text(path) for path in recipe or []],
+        "max_accuracy_drop": max_accuracy_drop,
+        "max_p95_ms": arguments.milliseconds(max_latency) if max_latency else None,
+        "max_size_bytes": arguments.size_bytes(max_size) if max_size else None,
+        "prefer": prefer,
+        "budget_seconds": arguments.seconds(budget) if budget else 0.0,
+        "seed": seed,
+    }
     with connect(server) as client:
-        job = client.optimize(
-            name,
-            checkpoint=checkpoint,
-            recipes=[_text(path) for path in recipe or []],
-            max_accuracy_drop=max_accuracy_drop,
-            max_p95_ms=arguments.milliseconds(max_latency) if max_latency else None,
-            max_size_bytes=arguments.size_bytes(max_size) if max_size else None,
-            prefer=prefer,
-            budget_seconds=arguments.seconds(budget) if budget else 0.0,
-            seed=seed,
-        )
+        if plan:
+            planned = client.plan(name, **wishes)
+            if as_json:
+                json_form.write(json_form.plan(planned))
+            else:
+                plans.show_plan(planned)
+            return
+        job = client.optimize(name, **wishes)
         if wait:
             typer.echo(f"job {job.job_id} on {job.model} {job.checkpoint}", err=True)
             job = following.follow(client, job.job_id)

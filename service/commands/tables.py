@@ -47,7 +47,7 @@ def show_variants(model: str, variants: Sequence[Variant]) -> None:
 
 
 def _variants_table(variants: Sequence[Variant]) -> Table:
-    table = _table("", "variant", "verdict")
+    table = new_table("", "variant", "verdict")
     metric = next((variant.metric.name for variant in variants if variant.metric is not None), "quality")
     for title in (metric, "vs source", "p50", "p99", "speed-up", "size", "traffic"):
         table.add_column(title, justify="right", no_wrap=title not in (metric, "vs source"))
@@ -84,7 +84,7 @@ def show_jobs(jobs: Sequence[Job]) -> None:
     if not jobs:
         console().print("no jobs")
         return
-    table = _table("job", "model", "checkpoint", "state", "trials", "begun", "took")
+    table = new_table("job", "model", "checkpoint", "state", "trials", "begun", "took")
     for job in jobs:
         done = sum(trial.state not in (TrialState.QUEUED, TrialState.RUNNING) for trial in job.trials)
         began = job.started_at or job.created_at
@@ -105,7 +105,7 @@ def show_jobs(jobs: Sequence[Job]) -> None:
 
 def show_trials(job: Job) -> None:
     """Prints what became of the recipes that a job tried."""
-    table = _table("recipe", "state", "variant")
+    table = new_table("recipe", "state", "variant")
     table.add_column("why it was tried", overflow="fold")
     table.add_column("what became of it", overflow="fold")
     for trial in job.trials:
@@ -127,7 +127,7 @@ def show_traffic(traffic: Traffic) -> None:
     if not traffic.arms:
         console().print(f"{traffic.model} has no split yet: its first source will take all of the traffic")
         return
-    table = _table("variant")
+    table = new_table("variant")
     table.add_column("weight", justify="right")
     for arm in traffic.arms:
         table.add_row(arm.variant, words.share(arm.weight / 100))
@@ -139,13 +139,14 @@ def show_traffic(traffic: Traffic) -> None:
 
 def show_answers(answers: Sequence[tuple[int, str, str, str]]) -> None:
     """Prints (row, answer, label, answering variant)."""
-    table = _table("row", "answer", "label", "answered by")
+    table = new_table("row", "answer", "label", "answered by")
     for row, answer, label, version in answers:
         table.add_row(str(row), answer, label, version)
     console().print(table)
 
 
-def _table(*titles: str) -> Table:
+def new_table(*titles: str) -> Table:
+    """A table of the style that all of them have, with these first columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         table.add_column(title, no_wrap=True)

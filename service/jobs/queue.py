@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -11,14 +12,16 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from optimizer.artifact.inspected import Inspection
 from optimizer.artifact.manifest import Verdict
-from optimizer.artifact.session import present_target
+from optimizer.artifact.session import present_target, usable_cores
+from optimizer.artifact.task import Task
 from optimizer.recipe.defaults import default_recipes, source_recipe
 from optimizer.recipe.objective import Objective
 from optimizer.recipe.recipe import Recipe
 from optimizer.recipe.study import Study
 from service.errors import FailedPrecondition, InvalidArgument, NotFound
 from service.jobs.changes import add_event, move_job, skip_rest
-from service.jobs.planning import explained, plan
+from service.jobs.forecast import Forecast, forecast
+from service.jobs.planning import Planned, explained, plan
 from service.jobs.request import Asked, asked
 from service.jobs.states import JobState, TrialState, has_ended
 from service.jobs.views import EventView, Happening, JobView, event_view, job_view
@@ -68,6 +71,31 @@ class JobQueue:
             if known is None:
                 raise
             return known
+
+    def forecast(
+        self,
+        tenant: str,
+        model: str,
+        checkpoint: str = "",
+        recipes: Sequence[Recipe | Study] = (),
+        objective: Objective | None = None,
+        budget_seconds: float = 0.0,
+        seed: int = 0,
+    ) -> Forecast:
+        """What `create` would start for the same request. Raises as it does."""
+        request = asked(objective or Objective(), budget_seconds, seed, auto=not recipes)
+        with reading(self._sessions) as session:
+            owner, start, planned = _plan(session, tenant, model, checkpoint, recipes, request)
+            assert owner.dataset is not None
+            return forecast(
+                planned,
+                Inspection.model_validate(start.inspection),
+                cast(Task, owner.task),
+                {split: file["rows"] for split, file in owner.dataset.files.items()},
+                request.objective.max_accuracy_drop,
+                usable_cores(),
+                goes_on=request.auto,
+            )
 
     def get(self, tenant: str, job_id: str) -> JobView:
         """One job. Raises NotFound."""
@@ -122,21 +150,7 @@ class JobQueue:
         request: Asked,
         request_id: str,
     ) -> str:
-        owner = _model(session, tenant, model)
-        start = _checkpoint(owner, checkpoint)
-        if owner.dataset_id is None:
-            raise FailedPrecondition(f"model {model!r} has no data to measure with: push it with --data FILE")
-        has_source = session.scalars(
-            select(tables.Variant.id)
-            .where(tables.Variant.checkpoint_id == start.id, tables.Variant.verdict == Verdict.SOURCE)
-            .limit(1)
-        ).first()
-        inspection = Inspection.model_validate(start.inspection)
-        wanted = recipes or default_recipes(inspection, present_target())
-        source = source_recipe(inspection, owner.task)
-        planned = plan(start.format, source, has_source is not None, wanted)
-        if request.auto:
-            planned = [explained(trial, source) for trial in planned]
+        owner, start, planned = _plan(session, tenant, model, checkpoint, recipes, request)
         now = self._clock()
         job = tables.Job(
             id=secrets.token_hex(8),
@@ -164,6 +178,28 @@ class JobQueue:
         names = ", ".join(trial.recipe.name for trial in planned)
         add_event(session, job, Happening("state", percent=0.0, message=f"queued: {names}"), now)
         return job.id
+
+
+def _plan(
+    session: Session, tenant: str, model: str, checkpoint: str, recipes: Sequence[Recipe | Study], request: Asked
+) -> tuple[tables.Model, tables.Checkpoint, list[Planned]]:
+    """The model, the checkpoint to start from, and the trials of a job that asks for these."""
+    owner = _model(session, tenant, model)
+    start = _checkpoint(owner, checkpoint)
+    if owner.dataset_id is None:
+        raise FailedPrecondition(f"model {model!r} has no data to measure with: push it with --data FILE")
+    has_source = session.scalars(
+        select(tables.Variant.id)
+        .where(tables.Variant.checkpoint_id == start.id, tables.Variant.verdict == Verdict.SOURCE)
+        .limit(1)
+    ).first()
+    inspection = Inspection.model_validate(start.inspection)
+    wanted = recipes or default_recipes(inspection, present_target())
+    source = source_recipe(inspection, owner.task)
+    planned = plan(start.format, source, has_source is not None, wanted)
+    if request.auto:
+        planned = [explained(trial, source) for trial in planned]
+    return owner, start, planned
 
 
 def _by_request(session: Session, tenant: str, request_id: str, model: str) -> str | None:

@@ -32,6 +32,24 @@ class Optimizations(OptimizationServiceServicer):
             state.jobs[job.job_id] = job
             return optimization_pb2.CreateOptimizationResponse(job=job)
 
+    def PlanOptimization(
+        self, request: optimization_pb2.PlanOptimizationRequest, context: grpc.ServicerContext
+    ) -> object:
+        if request.optimization.model not in self._state.models:
+            not_found(context, f"model {request.optimization.model!r}")
+        planned = optimization_pb2.PlannedTrial(
+            recipe="int8", steps=["export", "quantize_static"], why="cheap to try", seconds=15.0
+        )
+        return optimization_pb2.PlanOptimizationResponse(
+            trials=[planned],
+            goes_on=not request.optimization.recipes_yaml,
+            metric="accuracy",
+            evaluation_rows=300,
+            margin=0.01,
+            resolvable=0.025,
+            rows_needed=1900,
+        )
+
     def _job(self, request: optimization_pb2.CreateOptimizationRequest) -> optimization_pb2.Job:
         state = self._state
         checkpoint = request.checkpoint or state.models[request.model].checkpoints[-1].revision

@@ -11,10 +11,10 @@ from optimizer.metrics.intervals import (
     PairedCounts,
     median_interval,
     paired_difference,
-    resolvable_difference,
     rows_needed,
     wilson,
 )
+from optimizer.recipe.resolution import resolvable_difference
 
 
 def counts_of(gained: int, lost: int, n: int) -> PairedCounts:

@@ -68,6 +68,22 @@ def test_optimize_sends_recipes_in_order(run: Run, server: FakeServer, published
     assert list(server.state.optimizations[-1].recipes_yaml) == ["name: b", "name: a"]
 
 
+def test_a_plan_says_what_the_rows_can_tell_and_starts_nothing(run: Run, server: FakeServer, published: str) -> None:
+    before = len(parsed(run("jobs", "--json")))
+    told = run("optimize", published, "--plan").stdout
+    for expected in (
+        "export, quantize_static",
+        "15\u00a0s",
+        "Nothing was started",
+        "resolve about 2.5 points",
+        "1,900",
+    ):
+        assert expected in told, told
+    assert parsed(run("optimize", published, "--plan", "--json"))["trials"][0]["recipe"] == "int8"
+    assert len(parsed(run("jobs", "--json"))) == before
+    assert run("optimize", published, "--plan", "--wait").exit_code == 2
+
+
 def test_failed_job_exits_with_one_and_says_why(run: Run, published: str, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("name: fail")
     result = run("optimize", published, "--recipe", tmp_path / "bad.yaml", "--wait")

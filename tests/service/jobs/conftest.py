@@ -78,7 +78,10 @@ class Jobs:
                 )
             if data:
                 model.dataset = session.query(tables.Dataset).first() or tables.Dataset(
-                    tenant="default", digest=DATASET, files={}, created_at=self.clock.now
+                    tenant="default",
+                    digest=DATASET,
+                    files={"all": {"path": "rows.npz", "sha256": DATASET, "size_bytes": 1, "rows": 100}},
+                    created_at=self.clock.now,
                 )
             session.add(model)
 

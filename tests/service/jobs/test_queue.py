@@ -30,6 +30,18 @@ def test_no_recipes_means_the_default_set(jobs: Any) -> None:
     assert [trial.recipe for trial in job.trials] == ["fp32", "int8-dynamic", "int8", "fp16"]
 
 
+def test_a_forecast_names_what_would_be_tried_and_starts_nothing(jobs: Any) -> None:
+    told = jobs.queue.forecast("default", "digits")
+    assert [trial.recipe for trial in told.trials] == ["fp32", "int8-dynamic", "int8", "fp16"]
+    assert told.goes_on
+    assert all(trial.why for trial in told.trials)
+    assert not jobs.queue.list("default")
+    asked = jobs.queue.forecast("default", "digits", recipes=[INT8])
+    assert ([trial.recipe for trial in asked.trials], asked.goes_on) == (["fp32", "int8"], False)
+    with pytest.raises(NotFound):
+        jobs.queue.forecast("default", "nobody")
+
+
 def test_a_checkpoint_with_a_source_is_not_exported_again(jobs: Any) -> None:
     jobs.create(INT8)
     lease = jobs.take()

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'stillroom/v1/optimization_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x05Trial\x12\x0f\n\x07ordinal\x18\x01 \x01(\x05\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.stillroom.v1.TrialState\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0b\n\x03why\x18\x06 \x01(\t\"\xc5\x02\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.stillroom.v1.JobState\x12#\n\x06trials\x18\x05 \x03(\x0b\x32\x13.stillroom.v1.Trial\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sandbox\x18\n \x01(\t\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\x05\"\xd9\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05trial\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0f\n\x07percent\x18\x06 \x01(\x01\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07message\x18\t \x01(\tB\x07\n\x05_lossB\x0e\n\x0c_eta_seconds\"\xac\x02\n\x19\x43reateOptimizationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x14\n\x0crecipes_yaml\x18\x03 \x03(\t\x12\x1e\n\x11max_accuracy_drop\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x62udget_seconds\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x0e\n\x06prefer\x18\x08 \x01(\t\x12\x17\n\nmax_p95_ms\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_size_bytes\x18\n \x01(\x03H\x02\x88\x01\x01\x42\x14\n\x12_max_accuracy_dropB\r\n\x0b_max_p95_msB\x11\n\x0f_max_size_bytes\"<\n\x1a\x43reateOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"(\n\x16GetOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"9\n\x17GetOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"<\n\x18ListOptimizationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"<\n\x19ListOptimizationsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.stillroom.v1.Job\"+\n\x19\x43\x61ncelOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"<\n\x1a\x43\x61ncelOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"B\n\x18WatchOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"m\n\x19WatchOptimizationResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.stillroom.v1.JobEvent\x12)\n\tjob_state\x18\x02 \x01(\x0e\x32\x16.stillroom.v1.JobState*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*\xbf\x01\n\nTrialState\x12\x1b\n\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRIAL_STATE_QUEUED\x10\x01\x12\x17\n\x13TRIAL_STATE_RUNNING\x10\x02\x12\x19\n\x15TRIAL_STATE_PUBLISHED\x10\x03\x12\x16\n\x12TRIAL_STATE_FAILED\x10\x04\x12\x17\n\x13TRIAL_STATE_SKIPPED\x10\x05\x12\x17\n\x13TRIAL_STATE_STUDIED\x10\x06\x32\x95\x04\n\x13OptimizationService\x12g\n\x12\x43reateOptimization\x12\'.stillroom.v1.CreateOptimizationRequest\x1a(.stillroom.v1.CreateOptimizationResponse\x12^\n\x0fGetOptimization\x12$.stillroom.v1.GetOptimizationRequest\x1a%.stillroom.v1.GetOptimizationResponse\x12\x64\n\x11ListOptimizations\x12&.stillroom.v1.ListOptimizationsRequest\x1a\'.stillroom.v1.ListOptimizationsResponse\x12g\n\x12\x43\x61ncelOptimization\x12\'.stillroom.v1.CancelOptimizationRequest\x1a(.stillroom.v1.CancelOptimizationResponse\x12\x66\n\x11WatchOptimization\x12&.stillroom.v1.WatchOptimizationRequest\x1a\'.stillroom.v1.WatchOptimizationResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'stillroom/v1/optimization_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x7f\n\x05Trial\x12\x0f\n\x07ordinal\x18\x01 \x01(\x05\x12\x0e\n\x06recipe\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.stillroom.v1.TrialState\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0b\n\x03why\x18\x06 \x01(\t\"\xc5\x02\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.stillroom.v1.JobState\x12#\n\x06trials\x18\x05 \x03(\x0b\x32\x13.stillroom.v1.Trial\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07sandbox\x18\n \x01(\t\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\x05\"\xd9\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05trial\x18\x04 \x01(\t\x12\x0c\n\x04step\x18\x05 \x01(\t\x12\x0f\n\x07percent\x18\x06 \x01(\x01\x12\x11\n\x04loss\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65ta_seconds\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07message\x18\t \x01(\tB\x07\n\x05_lossB\x0e\n\x0c_eta_seconds\"\xac\x02\n\x19\x43reateOptimizationRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x14\n\x0crecipes_yaml\x18\x03 \x03(\t\x12\x1e\n\x11max_accuracy_drop\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0e\x62udget_seconds\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x0e\n\x06prefer\x18\x08 \x01(\t\x12\x17\n\nmax_p95_ms\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_size_bytes\x18\n \x01(\x03H\x02\x88\x01\x01\x42\x14\n\x12_max_accuracy_dropB\r\n\x0b_max_p95_msB\x11\n\x0f_max_size_bytes\"<\n\x1a\x43reateOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"X\n\x17PlanOptimizationRequest\x12=\n\x0coptimization\x18\x01 \x01(\x0b\x32\'.stillroom.v1.CreateOptimizationRequest\"K\n\x0cPlannedTrial\x12\x0e\n\x06recipe\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"\xe2\x01\n\x18PlanOptimizationResponse\x12*\n\x06trials\x18\x01 \x03(\x0b\x32\x1a.stillroom.v1.PlannedTrial\x12\x0f\n\x07goes_on\x18\x02 \x01(\x08\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12\x17\n\x0f\x65valuation_rows\x18\x04 \x01(\x03\x12\x0e\n\x06margin\x18\x05 \x01(\x01\x12\x17\n\nresolvable\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0brows_needed\x18\x07 \x01(\x03H\x01\x88\x01\x01\x42\r\n\x0b_resolvableB\x0e\n\x0c_rows_needed\"(\n\x16GetOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"9\n\x17GetOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"<\n\x18ListOptimizationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"<\n\x19ListOptimizationsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.stillroom.v1.Job\"+\n\x19\x43\x61ncelOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"<\n\x1a\x43\x61ncelOptimizationResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.stillroom.v1.Job\"B\n\x18WatchOptimizationRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"m\n\x19WatchOptimizationResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.stillroom.v1.JobEvent\x12)\n\tjob_state\x18\x02 \x01(\x0e\x32\x16.stillroom.v1.JobState*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05*\xbf\x01\n\nTrialState\x12\x1b\n\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRIAL_STATE_QUEUED\x10\x01\x12\x17\n\x13TRIAL_STATE_RUNNING\x10\x02\x12\x19\n\x15TRIAL_STATE_PUBLISHED\x10\x03\x12\x16\n\x12TRIAL_STATE_FAILED\x10\x04\x12\x17\n\x13TRIAL_STATE_SKIPPED\x10\x05\x12\x17\n\x13TRIAL_STATE_STUDIED\x10\x06\x32\xf8\x04\n\x13OptimizationService\x12g\n\x12\x43reateOptimization\x12\'.stillroom.v1.CreateOptimizationRequest\x1a(.stillroom.v1.CreateOptimizationResponse\x12\x61\n\x10PlanOptimization\x12%.stillroom.v1.PlanOptimizationRequest\x1a&.stillroom.v1.PlanOptimizationResponse\x12^\n\x0fGetOptimization\x12$.stillroom.v1.GetOptimizationRequest\x1a%.stillroom.v1.GetOptimizationResponse\x12\x64\n\x11ListOptimizations\x12&.stillroom.v1.ListOptimizationsRequest\x1a\'.stillroom.v1.ListOptimizationsResponse\x12g\n\x12\x43\x61ncelOptimization\x12\'.stillroom.v1.CancelOptimizationRequest\x1a(.stillroom.v1.CancelOptimizationResponse\x12\x66\n\x11WatchOptimization\x12&.stillroom.v1.WatchOptimizationRequest\x1a\'.stillroom.v1.WatchOptimizationResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stillroom.v1.optimization_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=1644
-  _globals['_JOBSTATE']._serialized_end=1798
-  _globals['_TRIALSTATE']._serialized_start=1801
-  _globals['_TRIALSTATE']._serialized_end=1992
+  _globals['_JOBSTATE']._serialized_start=2040
+  _globals['_JOBSTATE']._serialized_end=2194
+  _globals['_TRIALSTATE']._serialized_start=2197
+  _globals['_TRIALSTATE']._serialized_end=2388
   _globals['_TRIAL']._serialized_start=90
   _globals['_TRIAL']._serialized_end=217
   _globals['_JOB']._serialized_start=220
@@ -46,22 +46,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEOPTIMIZATIONREQUEST']._serialized_end=1068
   _globals['_CREATEOPTIMIZATIONRESPONSE']._serialized_start=1070
   _globals['_CREATEOPTIMIZATIONRESPONSE']._serialized_end=1130
-  _globals['_GETOPTIMIZATIONREQUEST']._serialized_start=1132
-  _globals['_GETOPTIMIZATIONREQUEST']._serialized_end=1172
-  _globals['_GETOPTIMIZATIONRESPONSE']._serialized_start=1174
-  _globals['_GETOPTIMIZATIONRESPONSE']._serialized_end=1231
-  _globals['_LISTOPTIMIZATIONSREQUEST']._serialized_start=1233
-  _globals['_LISTOPTIMIZATIONSREQUEST']._serialized_end=1293
-  _globals['_LISTOPTIMIZATIONSRESPONSE']._serialized_start=1295
-  _globals['_LISTOPTIMIZATIONSRESPONSE']._serialized_end=1355
-  _globals['_CANCELOPTIMIZATIONREQUEST']._serialized_start=1357
-  _globals['_CANCELOPTIMIZATIONREQUEST']._serialized_end=1400
-  _globals['_CANCELOPTIMIZATIONRESPONSE']._serialized_start=1402
-  _globals['_CANCELOPTIMIZATIONRESPONSE']._serialized_end=1462
-  _globals['_WATCHOPTIMIZATIONREQUEST']._serialized_start=1464
-  _globals['_WATCHOPTIMIZATIONREQUEST']._serialized_end=1530
-  _globals['_WATCHOPTIMIZATIONRESPONSE']._serialized_start=1532
-  _globals['_WATCHOPTIMIZATIONRESPONSE']._serialized_end=1641
-  _globals['_OPTIMIZATIONSERVICE']._serialized_start=1995
-  _globals['_OPTIMIZATIONSERVICE']._serialized_end=2528
+  _globals['_PLANOPTIMIZATIONREQUEST']._serialized_start=1132
+  _globals['_PLANOPTIMIZATIONREQUEST']._serialized_end=1220
+  _globals['_PLANNEDTRIAL']._serialized_start=1222
+  _globals['_PLANNEDTRIAL']._serialized_end=1297
+  _globals['_PLANOPTIMIZATIONRESPONSE']._serialized_start=1300
+  _globals['_PLANOPTIMIZATIONRESPONSE']._serialized_end=1526
+  _globals['_GETOPTIMIZATIONREQUEST']._serialized_start=1528
+  _globals['_GETOPTIMIZATIONREQUEST']._serialized_end=1568
+  _globals['_GETOPTIMIZATIONRESPONSE']._serialized_start=1570
+  _globals['_GETOPTIMIZATIONRESPONSE']._serialized_end=1627
+  _globals['_LISTOPTIMIZATIONSREQUEST']._serialized_start=1629
+  _globals['_LISTOPTIMIZATIONSREQUEST']._serialized_end=1689
+  _globals['_LISTOPTIMIZATIONSRESPONSE']._serialized_start=1691
+  _globals['_LISTOPTIMIZATIONSRESPONSE']._serialized_end=1751
+  _globals['_CANCELOPTIMIZATIONREQUEST']._serialized_start=1753
+  _globals['_CANCELOPTIMIZATIONREQUEST']._serialized_end=1796
+  _globals['_CANCELOPTIMIZATIONRESPONSE']._serialized_start=1798
+  _globals['_CANCELOPTIMIZATIONRESPONSE']._serialized_end=1858
+  _globals['_WATCHOPTIMIZATIONREQUEST']._serialized_start=1860
+  _globals['_WATCHOPTIMIZATIONREQUEST']._serialized_end=1926
+  _globals['_WATCHOPTIMIZATIONRESPONSE']._serialized_start=1928
+  _globals['_WATCHOPTIMIZATIONRESPONSE']._serialized_end=2037
+  _globals['_OPTIMIZATIONSERVICE']._serialized_start=2391
+  _globals['_OPTIMIZATIONSERVICE']._serialized_end=3023
 # @@protoc_insertion_point(module_scope)

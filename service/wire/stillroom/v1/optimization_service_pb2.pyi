@@ -136,6 +136,42 @@ class CreateOptimizationResponse(_message.Message):
     job: Job
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
+class PlanOptimizationRequest(_message.Message):
+    __slots__ = ("optimization",)
+    OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
+    optimization: CreateOptimizationRequest
+    def __init__(self, optimization: _Optional[_Union[CreateOptimizationRequest, _Mapping]] = ...) -> None: ...
+
+class PlannedTrial(_message.Message):
+    __slots__ = ("recipe", "steps", "why", "seconds")
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    recipe: str
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    why: str
+    seconds: float
+    def __init__(self, recipe: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ..., why: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class PlanOptimizationResponse(_message.Message):
+    __slots__ = ("trials", "goes_on", "metric", "evaluation_rows", "margin", "resolvable", "rows_needed")
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    GOES_ON_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    RESOLVABLE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    trials: _containers.RepeatedCompositeFieldContainer[PlannedTrial]
+    goes_on: bool
+    metric: str
+    evaluation_rows: int
+    margin: float
+    resolvable: float
+    rows_needed: int
+    def __init__(self, trials: _Optional[_Iterable[_Union[PlannedTrial, _Mapping]]] = ..., goes_on: _Optional[bool] = ..., metric: _Optional[str] = ..., evaluation_rows: _Optional[int] = ..., margin: _Optional[float] = ..., resolvable: _Optional[float] = ..., rows_needed: _Optional[int] = ...) -> None: ...
+
 class GetOptimizationRequest(_message.Message):
     __slots__ = ("job_id",)
     JOB_ID_FIELD_NUMBER: _ClassVar[int]

@@ -39,6 +39,11 @@ class OptimizationServiceStub:
                 request_serializer=stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationRequest.SerializeToString,
                 response_deserializer=stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationResponse.FromString,
                 _registered_method=True)
+        self.PlanOptimization = channel.unary_unary(
+                '/stillroom.v1.OptimizationService/PlanOptimization',
+                request_serializer=stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationRequest.SerializeToString,
+                response_deserializer=stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationResponse.FromString,
+                _registered_method=True)
         self.GetOptimization = channel.unary_unary(
                 '/stillroom.v1.OptimizationService/GetOptimization',
                 request_serializer=stillroom_dot_v1_dot_optimization__service__pb2.GetOptimizationRequest.SerializeToString,
@@ -66,6 +71,13 @@ class OptimizationServiceServicer:
 
     def CreateOptimization(self, request, context):
         """Writes a durable job and returns at once. The same request_id returns the same job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlanOptimization(self, request, context):
+        """Says what CreateOptimization would try for the same request, and starts nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +116,11 @@ def add_OptimizationServiceServicer_to_server(servicer, server):
                     servicer.CreateOptimization,
                     request_deserializer=stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationRequest.FromString,
                     response_serializer=stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationResponse.SerializeToString,
+            ),
+            'PlanOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanOptimization,
+                    request_deserializer=stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationRequest.FromString,
+                    response_serializer=stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationResponse.SerializeToString,
             ),
             'GetOptimization': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOptimization,
@@ -153,6 +170,33 @@ class OptimizationService:
             '/stillroom.v1.OptimizationService/CreateOptimization',
             stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationRequest.SerializeToString,
             stillroom_dot_v1_dot_optimization__service__pb2.CreateOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stillroom.v1.OptimizationService/PlanOptimization',
+            stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationRequest.SerializeToString,
+            stillroom_dot_v1_dot_optimization__service__pb2.PlanOptimizationResponse.FromString,
             options,
             channel_credentials,
             insecure,
