@@ -50,7 +50,7 @@ def inspect_huggingface(files: Mapping[str, Path]) -> Inspection:
         _check_name(name, path)
     for name, path in sorted(files.items()):
         if _READ_BY_LIBRARIES.fullmatch(name.rpartition("/")[2]):
-            _refuse_remote_code(name, _read_json(path, name, _CONFIG_BYTES if name == "config.json" else _JSON_BYTES))
+            refuse_remote_code(name, _read_json(path, name, _CONFIG_BYTES if name == "config.json" else _JSON_BYTES))
     config = _read_json(files["config.json"], "config.json", _CONFIG_BYTES)
     weights = _weights(files)
     tensors = sum(len(header) for header in weights.values())
@@ -102,7 +102,8 @@ def _read_json(path: Path, name: str, limit_bytes: int) -> dict[str, Any]:
     return value
 
 
-def _refuse_remote_code(name: str, value: Any) -> None:
+def refuse_remote_code(name: str, value: Any) -> None:
+    """Raises InvalidCheckpoint when the JSON value of file `name` names code that a library would run."""
     waiting = [value]
     while waiting:
         item = waiting.pop()

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Format = Literal["huggingface", "onnx", "pt2"]
+Format = Literal["huggingface", "onnx", "pt2", "state_dict"]
 Kind = Literal["image", "text", "audio", "tensor"]
 # What a model answers with: scores of classes, of labels that are independent, targets, scores of each token, a vector,
-# scores of each next token; "open" where an ONNX graph does not say.
+# scores of each next token; "open" where nothing says.
 Head = Literal["classes", "labels", "targets", "tokens", "embedding", "next_token", "open"]
 
 
@@ -57,7 +57,8 @@ class Inspection(BaseModel):
     image_size: tuple[int, int] | None = None
     vocab_size: int | None = None
     max_positions: int | None = None
-    # ONNX and .pt2: how often each operator occurs, subgraphs and functions included.
+    # ONNX and .pt2: how often each operator occurs, subgraphs and functions included. State dicts: what their weights'
+    # shapes suggest.
     operators: dict[str, int] = Field(default_factory=dict)
     # ONNX and .pt2: names and shapes of the outputs.
     outputs: dict[str, InputFacts] = Field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Looks at an uploaded checkpoint without executing anything: accepts it and says what it is, or refuses it and why.
 
-Three forms are accepted: a Hugging Face directory (config.json and safetensors), a plain ONNX file (with its external
-data, if any, beside it) and a torch.export archive (.pt2). Nothing is unpickled, no code is imported, and sizes are
+Four forms are accepted: a Hugging Face directory (config.json and safetensors), a plain ONNX file (with its external
+data, if any, beside it), a torch.export archive (.pt2) and a state dict (safetensors) with the name of its architecture
+(architecture.json). Nothing is unpickled, no code is imported, and sizes are
 checked before memory is taken. What needs torch or onnxruntime to find out is found out later, in a sandbox.
 """
 
@@ -14,6 +15,7 @@ from optimizer.artifact.onnx_checkpoint import inspect_onnx
 from optimizer.artifact.pt2_checkpoint import inspect_pt2
 from optimizer.artifact.relative_path import check_distinct
 from optimizer.artifact.sniff import describe
+from optimizer.artifact.state_dict import ARCHITECTURE, inspect_state_dict
 from optimizer.errors import InvalidCheckpoint, InvalidInput
 
 __all__ = ["Format", "InputFacts", "Inspection", "Kind", "inspect_checkpoint"]
@@ -21,7 +23,8 @@ __all__ = ["Format", "InputFacts", "Inspection", "Kind", "inspect_checkpoint"]
 _FILES = 1000
 _ACCEPTED = (
     "accepted are a Hugging Face directory (config.json with model.safetensors), an ONNX file (model.onnx with its "
-    "external data, if any) and a torch.export archive (model.pt2)"
+    "external data, if any), a torch.export archive (model.pt2) and a state dict (model.safetensors with "
+    "architecture.json)"
 )
 
 
@@ -34,6 +37,8 @@ def inspect_checkpoint(files: Mapping[str, Path]) -> Inspection:
     programs = [name for name in files if name.lower().endswith(".pt2")]
     if programs and "config.json" not in files:
         return _inspect_only(programs[0], files)
+    if ARCHITECTURE in files and "config.json" not in files:
+        return inspect_state_dict(files)
     graphs = [name for name in files if name.lower().endswith(".onnx")]
     if "config.json" in files and graphs:
         raise InvalidCheckpoint(
@@ -76,7 +81,7 @@ def _check_files(files: Mapping[str, Path]) -> None:
 def _not_a_checkpoint(files: Mapping[str, Path]) -> str:
     weights = [name for name in files if name.endswith(".safetensors")]
     if weights:
-        return f"{weights[0]} is there without its config.json; {_ACCEPTED}"
+        return f"{weights[0]} is there without its config.json or architecture.json; {_ACCEPTED}"
     for name, path in files.items():
         found = describe(path)
         if found is not None:

@@ -71,6 +71,10 @@ def open_torch(inputs: Inputs) -> TorchModel:
         from optimizer.intake import pt2
 
         return pt2.load(inputs.checkpoint, inputs.files[inputs.splits.train.file])
+    if inputs.checkpoint.inspection.format == "state_dict":
+        from optimizer.intake import state_dict
+
+        return state_dict.load(inputs.checkpoint, inputs.files[inputs.splits.train.file], inputs.task)
     from optimizer.intake import hf
 
     return hf.load(inputs.checkpoint, inputs.files[inputs.splits.train.file], inputs.task)

@@ -66,7 +66,7 @@ def default_recipes(inspection: Inspection, target: Target) -> list[Recipe]:
     """
     if inspection.format == "onnx":
         recipes = _of_onnx(inspection)
-    elif inspection.format == "pt2":
+    elif inspection.format == "pt2" or (inspection.format == "state_dict" and inspection.kind == "tensor"):
         recipes = _of_program(inspection)
     elif inspection.attention:
         recipes = _of_encoder()
@@ -105,7 +105,7 @@ def _of_encoder() -> list[Recipe]:
 
 
 def _of_program(inspection: Inspection) -> list[Recipe]:
-    """What a recorded program computes decides, as nothing else tells of its architecture."""
+    """What a recorded program computes, or what a state dict's weights look like, decides."""
     if inspection.attention:
         return _of_encoder()
     if any(name in inspection.operators for name in _RECORDED_CONVOLUTIONS):

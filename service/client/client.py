@@ -114,7 +114,7 @@ class Client:
         task: str = "",
         progress: uploading.Progress = _silent,
     ) -> Pushed:
-        """Uploads a checkpoint (a Hugging Face directory, an .onnx or a .pt2 file) as the model's next revision.
+        """Uploads a checkpoint (see service.client.selection) as the model's next revision.
 
         `data` maps "all", or "train" and "eval", to .npz, .safetensors or .parquet files; without it the model keeps
         the data set that it has. `task` is one of docs/data.md, or empty: the server chooses by model and labels.

@@ -1,8 +1,9 @@
 """Which files of a local path make a checkpoint.
 
 A file is sent as it is. From a Hugging Face directory (config.json beside *.safetensors) only what a loader reads is
-sent, since such directories are full of optimizer states, other frameworks' weights and exports. From any other
-directory every file that is not hidden is sent; the server says what it makes of them.
+sent, since such directories are full of optimizer states, other frameworks' weights and exports; of a state dict only
+its weights and the name of its architecture. From any other directory every file that is not hidden is sent; the server
+says what it makes of them.
 """
 
 import os
@@ -13,6 +14,8 @@ from service.errors import InvalidArgument
 
 # Configs, tokenizers, vocabularies and weights; never code, never a pickle.
 _HUGGINGFACE = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja"})
+# A state dict and what it is one of.
+_WEIGHTS, _ARCHITECTURE = "model.safetensors", "architecture.json"
 # Files that can only be opened by running what is in them, by the endings they usually have.
 PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"})
 
@@ -40,6 +43,9 @@ def select(path: Path) -> Selection:
     weights = [name for name in top if name.endswith(".safetensors")]
     if "config.json" in top and weights:
         files = {name: found[name] for name in top if Path(name).suffix in _HUGGINGFACE}
+        return Selection(files, tuple(name for name in found if name not in files))
+    if _ARCHITECTURE in top and _WEIGHTS in top:
+        files = {name: found[name] for name in (_ARCHITECTURE, _WEIGHTS)}
         return Selection(files, tuple(name for name in found if name not in files))
     if not weights and not any(name.endswith((".onnx", ".pt2")) for name in found):
         pickles = [name for name in found if Path(name).suffix in PICKLES]

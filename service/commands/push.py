@@ -10,7 +10,9 @@ from service.commands.options import DEFAULT_SERVER, Json, ModelName, Server, co
 
 def push(
     name: ModelName,
-    path: Annotated[Path, typer.Argument(exists=True, help="A Hugging Face directory, an .onnx or a .pt2 file.")],
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="A Hugging Face directory, an .onnx or .pt2 file, or a state dict.")
+    ],
     data: Annotated[
         list[str] | None,
         typer.Option(

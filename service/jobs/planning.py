@@ -18,7 +18,7 @@ from optimizer.recipe.study import Study
 MAX_RECIPES = 100
 
 # Stage at which a checkpoint of each format enters the recipe.
-START_STAGES = {"huggingface": Stage.TORCH, "onnx": Stage.ONNX, "pt2": Stage.TORCH}
+START_STAGES = {"huggingface": Stage.TORCH, "onnx": Stage.ONNX, "pt2": Stage.TORCH, "state_dict": Stage.TORCH}
 
 
 @dataclass(frozen=True)

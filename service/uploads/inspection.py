@@ -71,7 +71,7 @@ class Findings:
 
     @property
     def format(self) -> str:
-        """ "huggingface", "onnx" or "pt2"."""
+        """ "huggingface", "onnx", "pt2" or "state_dict"."""
         return str(self.inspection["format"])
 
 

@@ -7,13 +7,16 @@ import warnings
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import itertools
+import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from transformers.utils import logging as transformers_logging
@@ -23,7 +26,7 @@ from optimizer.artifact.hardware import fingerprint
 from optimizer.artifact.inspection import inspect_checkpoint
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
-from optimizer.intake import hf, pt2
+from optimizer.intake import hf, pt2, state_dict
 from optimizer.intake.predictor import predictor_of, tensors_of
 from optimizer.intake.stages import Checkpoint, OnnxModel, TorchModel
 from optimizer.passes import export
@@ -314,3 +317,83 @@ def bert_onnx(bert: Sample, tmp_path_factory: pytest.TempPathFactory) -> OnnxMod
 def vit_onnx(vit: Sample, tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
     """The vision transformer, exported."""
     return _exported(vit, tmp_path_factory.mktemp("vit-onnx"))
+
+
+class Named(Sample):
+    """A state dict and the name of its architecture, with a data file that fits it."""
+
+    def load(self) -> TorchModel:
+        """The named network, opened anew."""
+        return state_dict.load(self.checkpoint, self.rows)
+
+
+@pytest.fixture(scope="session")
+def named_residual(recorded_residual: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Named:
+    """The recorded network's weights, with the entry point "residual" (fixture `installed`) as its architecture."""
+    root = tmp_path_factory.mktemp("named-residual")
+    (root / "checkpoint").mkdir()
+    network = Residual()
+    weights = torch.export.load(recorded_residual.directory / "model.pt2").state_dict
+    network.load_state_dict(weights)
+    safetensors.torch.save_model(network, str(root / "checkpoint" / "model.safetensors"))
+    architecture = {
+        "library": "entry_point",
+        "name": "residual",
+        "arguments": {"classes": 4},
+        "inputs": [{"name": "picture", "datatype": "FP32", "shape": ["batch", 1, 16, 16]}],
+    }
+    (root / "checkpoint" / "architecture.json").write_text(json.dumps(architecture))
+    return Named(root / "checkpoint", recorded_residual.data)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A distribution with entry points that make networks, installed for one test."""
+    root = tmp_path / "installed"
+    metadata = root / "house_networks-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house-networks\nVersion: 1.0\n")
+    names = ("residual", "not_a_network", "mixes_rows", "answers_a_dict")
+    points = [f"{name} = house_networks:{name}" for name in (*names, "gone")]
+    (metadata / "entry_points.txt").write_text("\n".join(["[stillroom.architectures]", *points, ""]))
+    (root / "house_networks.py").write_text(_HOUSE_NETWORKS)
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.delitem(sys.modules, "house_networks", raising=False)
+    return root
+
+
+_HOUSE_NETWORKS = """
+import torch
+from torch import nn
+
+
+class Residual(nn.Module):
+    def __init__(self, classes, width=16):
+        super().__init__()
+        self.first, self.first_norm = nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.second, self.second_norm = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.classifier = nn.Linear(16 * width, classes)
+
+    def forward(self, picture):
+        hidden = torch.relu(self.first_norm(self.first(picture)))
+        hidden = torch.relu(hidden + self.second_norm(self.second(hidden)))
+        return self.classifier(nn.functional.avg_pool2d(hidden, 4).flatten(1))
+
+
+class Mixing(Residual):
+    def forward(self, picture):
+        answer = super().forward(picture)
+        return answer + answer.sum(dim=0, keepdim=True)
+
+
+class Dict(Residual):
+    def forward(self, picture):
+        return {"scores": super().forward(picture)}
+
+
+residual, mixes_rows, answers_a_dict = Residual, Mixing, Dict
+
+
+def not_a_network(**arguments):
+    return "network"
+"""

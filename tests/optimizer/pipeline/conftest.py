@@ -17,6 +17,7 @@ from optimizer.artifact.manifest import EVALUATION_FILE, MANIFEST_FILE, MODEL_FI
 from optimizer.recipe.trial import Event, Failed, Finished, StepFinished, StepStarted, Studied, parse_event
 
 _ROOT = Path(__file__).parents[3]
+_FORMATS = {"model.onnx": "onnx", "model.pt2": "pt2", "architecture.json": "state_dict"}
 
 
 @dataclass
@@ -116,9 +117,7 @@ def make_trial(tmp_path_factory: pytest.TempPathFactory) -> MakeTrial:
             "checkpoint": {
                 "revision": "r1",
                 "digest": of_tree(files),
-                "format": next(
-                    (end for end in ("onnx", "pt2") if any(map(f"model.{end}".__eq__, files))), "huggingface"
-                ),
+                "format": next((form for name, form in _FORMATS.items() if name in files), "huggingface"),
                 "directory": str(sample.directory),
             },
             "dataset": {"digest": of_file(sample.data), "files": {"all": str(sample.data)}},

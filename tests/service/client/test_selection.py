@@ -47,3 +47,11 @@ def test_nothing_to_send_is_said(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidArgument, match=name):
         select(tmp_path / name)
+
+
+def test_a_state_dict_is_sent_with_its_architecture_alone(tmp_path: Path) -> None:
+    for name in ("architecture.json", "model.safetensors", "model.py", "model.pth"):
+        (tmp_path / name).write_bytes(b"x")
+    chosen = select(tmp_path)
+    assert sorted(chosen.files) == ["architecture.json", "model.safetensors"]
+    assert sorted(chosen.left_out) == ["model.pth", "model.py"]
