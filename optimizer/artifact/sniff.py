@@ -6,7 +6,11 @@ from pathlib import Path
 _TO_SAFETENSORS = (
     "save the model with `model.save_pretrained(DIRECTORY)`, which writes config.json and model.safetensors"
 )
-_PICKLE = f"a pickle, which can run code and is never opened; {_TO_SAFETENSORS}"
+_PICKLE = (
+    "a pickle, which can run code and is never opened; convert it where you trust it: a state dict to "
+    "model.safetensors with an architecture.json, a whole module with torch.export to .pt2, a transformers model with "
+    "`model.save_pretrained(DIRECTORY)` (docs/data.md, From a pickle)"
+)
 
 
 def describe(path: Path) -> str | None:

@@ -31,6 +31,8 @@ class Selection:
 def select(path: Path) -> Selection:
     """The files of a checkpoint at `path`. Raises InvalidArgument when there is nothing that could be one."""
     if path.is_file():
+        if path.suffix.lower() in PICKLES:
+            raise InvalidArgument(_refusal(path.name))
         return Selection({path.name: path}, ())
     if not path.is_dir():
         raise InvalidArgument(f"{path} is neither a file nor a directory")
@@ -48,13 +50,18 @@ def select(path: Path) -> Selection:
         files = {name: found[name] for name in (_ARCHITECTURE, _WEIGHTS)}
         return Selection(files, tuple(name for name in found if name not in files))
     if not weights and not any(name.endswith((".onnx", ".pt2")) for name in found):
-        pickles = [name for name in found if Path(name).suffix in PICKLES]
+        pickles = [name for name in found if Path(name).suffix.lower() in PICKLES]
         if pickles:
-            raise InvalidArgument(
-                f"{path} has its weights in {pickles[0]}, which looks like a pickle, and pickles are never opened; "
-                "save the model again with save_pretrained(), which writes .safetensors, or export it to ONNX"
-            )
+            raise InvalidArgument(_refusal(f"{path} has its weights in {pickles[0]}, which"))
     return Selection(found, ())
+
+
+def _refusal(what: str) -> str:
+    return (
+        f"{what} looks like a pickle, which can run code and is never opened; convert it where you trust it: a state "
+        "dict to model.safetensors with an architecture.json, a whole module with torch.export to .pt2, a transformers "
+        "model with model.save_pretrained(DIRECTORY) (docs/data.md, From a pickle)"
+    )
 
 
 def _walk(root: Path) -> dict[str, Path]:

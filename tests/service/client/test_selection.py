@@ -38,7 +38,7 @@ def test_links_to_files_are_followed_and_links_to_directories_are_not(tmp_path: 
 def test_pickled_weights_are_refused_before_they_are_sent(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04N.")
-    with pytest.raises(InvalidArgument, match=r"pytorch_model\.bin.*pickle.*save_pretrained"):
+    with pytest.raises(InvalidArgument, match=r"pytorch_model\.bin, which looks like a pickle.*save_pretrained"):
         select(tmp_path)
 
 
@@ -55,3 +55,11 @@ def test_a_state_dict_is_sent_with_its_architecture_alone(tmp_path: Path) -> Non
     chosen = select(tmp_path)
     assert sorted(chosen.files) == ["architecture.json", "model.safetensors"]
     assert sorted(chosen.left_out) == ["model.pth", "model.py"]
+
+
+@pytest.mark.parametrize("name", ["model.pth", "model.PT", "pytorch_model.bin", "last.ckpt", "model.pkl"])
+def test_a_pickle_alone_is_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04N.")
+    with pytest.raises(InvalidArgument) as raised:
+        select(tmp_path / name)
+    assert str(raised.value).startswith(f"{name} looks like a pickle, which can run code and is never opened; convert")

@@ -233,3 +233,12 @@ def test_version_names_both_sides(run: Run) -> None:
     assert "stillroom 0.0.0, ready" in run("version").stdout
     assert set(parsed(run("version", "--json"))) == {"version", "server"}
     assert parsed(run("version", "--server", "127.0.0.1:1", "--json"))["server"] is None
+
+
+def test_push_refuses_a_pickle_before_anything_is_sent(run: Run, server: FakeServer, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"\x80\x04N.")
+    result = run("push", "digits", tmp_path / "model.pth")
+    assert result.exit_code == 2
+    assert "model.pth looks like a pickle" in result.stderr
+    assert "docs/data.md, From a pickle" in result.stderr
+    assert run("variants", "digits").exit_code == 1
