@@ -103,6 +103,8 @@ class Measurement(_Frozen):
     agreement: Estimate | None = None
     # McNemar's exact two-sided p-value of the difference, where the metric is a share of right rows.
     p_value: float | None = None
+    # Further figures of the same rows: "macro_f1", "top5", "mae", "calibration_error", "negative_flips", ...
+    secondary: tuple[Estimate, ...] = ()
     latencies: tuple[BatchLatency, ...]
     # Largest growth of resident memory while loading and running at the largest measured batch.
     peak_memory_bytes: int

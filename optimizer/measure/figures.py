@@ -10,6 +10,7 @@ from optimizer.artifact.manifest import Estimate
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.task import METRIC, Task
 from optimizer.measure.evaluation import Evaluation
+from optimizer.measure.secondary import secondary_of
 from optimizer.measure.truth import counted
 from optimizer.metrics.comparison import Paired, compare, mcnemar, stated
 from optimizer.metrics.intervals import Interval
@@ -29,6 +30,7 @@ class Quality:
     agreement: Estimate | None = None
     # Exact two-sided p-value of McNemar's test; of metrics that are a share of right rows.
     p_value: float | None = None
+    secondary: tuple[Estimate, ...] = ()
     paired: Paired | None = None
 
 
@@ -40,8 +42,9 @@ def quality_of(
     group = None if rows.group is None else rows.group[indices]
     n = len(indices)
     metric = estimate(how.metric, stated(how, evaluation.statistics, group, SEED), n)
+    secondary = secondary_of(evaluation, source, task, rows, indices, SEED)
     if source is None:
-        return Quality(metric)
+        return Quality(metric, secondary=secondary)
     paired = compare(how, evaluation.statistics, source.statistics, group, SEED)
     return Quality(
         metric=metric,
@@ -49,6 +52,7 @@ def quality_of(
         difference=estimate(f"{METRIC[task]} difference", paired.difference, n),
         agreement=_agreement(evaluation, source, task, rows, indices, group),
         p_value=None if paired.counts is None else mcnemar(paired.counts),
+        secondary=secondary,
         paired=paired,
     )
 

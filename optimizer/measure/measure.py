@@ -145,6 +145,7 @@ def measure(
         difference=quality.difference,
         agreement=quality.agreement,
         p_value=quality.p_value,
+        secondary=quality.secondary,
         latencies=tuple(latencies),
         peak_memory_bytes=memory,
         size_bytes=model.stat().st_size,
