@@ -16,6 +16,7 @@ from optimizer.intake.stages import OnnxModel
 from optimizer.passes.context import Context
 from optimizer.passes.inner_values import infer
 from optimizer.passes.integer_types import IntegerTypes, choose, integer_weights
+from optimizer.passes.lookup_tables import WithTables, lookups
 from optimizer.passes.partial import Partial, told
 from optimizer.passes.quantisable import quantisable, require_known
 from optimizer.recipe.quantize import QuantizeDynamic
@@ -67,14 +68,17 @@ def run(config: QuantizeDynamic, model: OnnxModel, context: Context) -> OnnxMode
     infer(proto, context.session)
     # It was: folded on export, and its types and shapes are known. The tool would warn of it.
     add_pre_process_metadata(proto)
-    nodes = quantisable(proto, _OPERATORS)
+    tables = lookups(proto) if config.embeddings else []
+    nodes = [*quantisable(proto, _OPERATORS), *tables]
     if not nodes:
         raise NotApplicable("there is nothing to quantise dynamically: the graph has no product with a constant matrix")
     require_known(config.float_nodes, nodes)
     plain = context.directory / "plain.onnx"
     plain.write_bytes(proto.SerializeToString())
     try:
-        build = _Quantiser(plain, config.per_channel, types)
+        build = WithTables(
+            proto, _Quantiser(plain, config.per_channel, types), frozenset(table.name for table in tables)
+        )
         settled = Partial(config, model, context, nodes, build).settle()
     finally:
         plain.unlink()

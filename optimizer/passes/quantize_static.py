@@ -24,6 +24,7 @@ from optimizer.passes.calibration import calibrate
 from optimizer.passes.context import Context
 from optimizer.passes.inner_values import infer
 from optimizer.passes.integer_types import IntegerTypes, candidates, integer_weights
+from optimizer.passes.lookup_tables import WithTables, lookups
 from optimizer.passes.partial import Partial, Settled, told
 from optimizer.passes.quantisable import quantisable, require_known
 from optimizer.passes.speed import times_faster
@@ -96,17 +97,19 @@ def run(config: QuantizeStatic, model: OnnxModel, context: Context) -> OnnxModel
         raise NotApplicable("there is nothing to quantise: the graph has no convolution and no matrix product")
     encoder = any(node.op_type in _ENCODER_SIGNS for node in proto.graph.node)
     operators = _WEIGHTED if encoder else (*_WEIGHTED, *_RANGED, *_PASSING)
-    nodes = quantisable(proto, operators if encoder else (*_WEIGHTED, *_RANGED))
+    tables = lookups(proto) if config.embeddings else []
+    nodes = [*quantisable(proto, operators if encoder else (*_WEIGHTED, *_RANGED)), *tables]
     if not any(node.size for node in nodes):
         raise NotApplicable("there is nothing to quantise: no convolution or matrix product has constant weights")
     require_known(config.float_nodes, nodes)
     calibrated = calibrate(proto, operators, config, model, context)
-    chosen = frozenset(node.name for node in nodes)
+    tabled = frozenset(table.name for table in tables)
+    chosen = frozenset(node.name for node in nodes) - tabled
     searches = []
     for one in types:
         updated = update_opset_version(proto, one.weights, one.activations)
         build = _Quantiser(updated, operators, chosen, encoder, one, config.per_channel, calibrated.ranges)
-        searches.append((one, Partial(config, model, context, nodes, build)))
+        searches.append((one, Partial(config, model, context, nodes, WithTables(updated, build, tabled))))
     used, search = searches[0] if len(searches) == 1 else _better(searches, config, context)
     settled = search.settle()
     context.notes.append(

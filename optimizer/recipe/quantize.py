@@ -16,7 +16,7 @@ class _Partial(PassConfig):
 
     accepts: ClassVar = Stage.ONNX
     produces: ClassVar = Stage.ONNX
-    version: ClassVar = 2
+    version: ClassVar = 3
     not_after: ClassVar = frozenset(
         {"fp16", "bf16", "quantize_aware", "quantize_dynamic", "quantize_static", "quantize_weights"}
     )
@@ -33,6 +33,8 @@ class _Partial(PassConfig):
     sensitivity: Literal["needed", "always"] = "needed"
     # Keep nodes in float whose kind makes the graph slower in integers, measured on this host.
     skip_slow: bool = True
+    # Tables that rows are looked up in (words, users, films) become int8 too, with a scale a row.
+    embeddings: bool = True
     # Names of nodes that stay in float in any case.
     float_nodes: tuple[str, ...] = ()
 

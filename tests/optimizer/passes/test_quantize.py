@@ -85,7 +85,8 @@ def test_static_calibrates_by_histograms(resnet, resnet_onnx, context, calibrati
 
 
 def test_static_leaves_the_sensitive_parts_of_an_encoder_in_float(bert, bert_onnx, context, tmp_path):
-    quantised = quantize_static.run(QuantizeStatic(skip_slow=False), bert_onnx, context(bert))
+    config = QuantizeStatic(skip_slow=False, embeddings=False)
+    quantised = quantize_static.run(config, bert_onnx, context(bert))
     assert integer_weights(onnx.load(quantised.path)) == 14
     run = _optimised(quantised.path, tmp_path)
     assert not any(name.startswith("QLinear") and name not in ("QLinearMatMul",) for name in run)
@@ -123,7 +124,7 @@ def test_dynamic_quantises_the_products_of_an_encoder(bert, bert_onnx, context):
 
 def test_dynamic_quantises_fused_attention(bert, bert_onnx, context, tmp_path):
     fused = fuse.run(Fuse(), bert_onnx, context(bert, directory="fused"))
-    quantised = quantize_dynamic.run(QuantizeDynamic(skip_slow=False), fused, context(bert))
+    quantised = quantize_dynamic.run(QuantizeDynamic(skip_slow=False, embeddings=False), fused, context(bert))
     proto = onnx.load(quantised.path)
     floats = [t.name for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT and len(t.dims) == 2]
     # What is left in float is looked up, not multiplied: words, positions and token types.
