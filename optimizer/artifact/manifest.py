@@ -51,6 +51,18 @@ class Estimate(_Frozen):
     n: int
 
 
+class Slice(_Frozen):
+    """The metric on the rows of one class, or of one value of a column that the data set names."""
+
+    # "labels", or the name behind "slice.".
+    column: str
+    value: str
+    # `n` rows are the slice's.
+    metric: Estimate
+    # The source's value on the same rows.
+    source: float | None = None
+
+
 class Percentiles(_Frozen):
     """Latency of one call at one batch size, in milliseconds."""
 
@@ -105,6 +117,12 @@ class Measurement(_Frozen):
     p_value: float | None = None
     # Further figures of the same rows: "macro_f1", "top5", "mae", "calibration_error", "negative_flips", ...
     secondary: tuple[Estimate, ...] = ()
+    # The most frequent value of a column first.
+    slices: tuple[Slice, ...] = ()
+    # How many values of a column are not told: the rarest of many, or those on which the metric says nothing.
+    slices_left_out: dict[str, int] = Field(default={})
+    # "column=value" of the slice that is worst even at the better end of its interval.
+    worst_slice: str | None = None
     latencies: tuple[BatchLatency, ...]
     # Largest growth of resident memory while loading and running at the largest measured batch.
     peak_memory_bytes: int

@@ -19,9 +19,10 @@ from optimizer.data.splits import Part
 from optimizer.errors import PassFailed
 from optimizer.measure import latency, lease
 from optimizer.measure.evaluation import Evaluation
-from optimizer.measure.figures import quality_of
+from optimizer.measure.figures import SEED, quality_of
 from optimizer.measure.memory import peak_growth_bytes
 from optimizer.measure.predictions import evaluate, run
+from optimizer.measure.slices import slices_of
 from optimizer.measure.truth import truth_for
 from optimizer.metrics.comparison import Paired
 
@@ -120,6 +121,7 @@ def measure(
         opened, signature, rows, part.indices, task, truth, lambda share: report("evaluating", 0.4 * share)
     )
     quality = quality_of(evaluation, theirs, task, rows, part.indices)
+    sliced = slices_of(evaluation, theirs, task, rows, part.indices, SEED)
 
     sizes = batches if signature.batched else (1,)
     latencies: list[BatchLatency] = []
@@ -146,6 +148,9 @@ def measure(
         agreement=quality.agreement,
         p_value=quality.p_value,
         secondary=quality.secondary,
+        slices=sliced.slices,
+        slices_left_out=sliced.left_out,
+        worst_slice=sliced.worst,
         latencies=tuple(latencies),
         peak_memory_bytes=memory,
         size_bytes=model.stat().st_size,
