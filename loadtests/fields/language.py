@@ -17,7 +17,7 @@ _SMALL = 400
 
 
 def _network(small: bool) -> GPT2LMHeadModel:
-    width, layers = (64, 2) if small else (256, 4)
+    width, layers = (64, 2) if small else (128, 4)
     config = GPT2Config(
         vocab_size=_BYTES, n_positions=_LENGTH, n_embd=width, n_layer=layers, n_head=4, bos_token_id=0, eos_token_id=0
     )
@@ -38,7 +38,7 @@ def _prepare(directory: Path, small: bool) -> Prepared:
         value: torch.Tensor = network(input_ids=tokens[chosen], labels=tokens[chosen]).loss
         return value
 
-    train(network, loss, len(tokens), epochs=2 if small else 8, batch=16, learning_rate=2e-3)
+    train(network, loss, len(tokens), epochs=2 if small else 6, batch=16, learning_rate=2e-3)
     network.save_pretrained(directory / "checkpoint")
     return Prepared(
         directory / "checkpoint",

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from loadtests.fields.field import Arrays, Field, Prepared, package_files, save
 
-_LONGEST = 48
+_LONGEST = 32
 _CORPUS = Path("seed", "corpus", "external", "s-labs")
 # A test does with so many rows of each file, and so many layers.
 _SMALL, _SMALL_LAYERS = 400, 2

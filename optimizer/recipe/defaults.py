@@ -68,6 +68,8 @@ def default_recipes(inspection: Inspection, target: Target) -> list[Recipe]:
         recipes = _of_onnx(inspection)
     elif inspection.format == "pt2" or (inspection.format == "state_dict" and inspection.kind == "tensor"):
         recipes = _of_program(inspection)
+    elif inspection.head == "next_token":
+        recipes = _of_decoder()
     elif inspection.attention:
         recipes = _of_encoder()
     else:
@@ -101,6 +103,17 @@ def _of_encoder() -> list[Recipe]:
         Recipe(name="slim", steps=(*_SLIM, Export(), Fuse())),
         Recipe(name="slim-int8", steps=(*_SLIM, Export(), Fuse(), QuantizeDynamic())),
         Recipe(name="fp16", steps=(Export(), Fuse(sums="joined"), Fp16())),
+    ]
+
+
+def _of_decoder() -> list[Recipe]:
+    """Of a causal language model, whose attention does not fuse into what encoders' does."""
+    return [
+        Recipe(name="int8-dynamic", steps=(Export(), QuantizeDynamic())),
+        Recipe(name="int8", steps=(Export(), QuantizeStatic())),
+        Recipe(name="slim", steps=(*_SLIM, Export())),
+        Recipe(name="slim-int8", steps=(*_SLIM, Export(), QuantizeDynamic())),
+        Recipe(name="fp16", steps=(Export(), Fp16())),
     ]
 
 

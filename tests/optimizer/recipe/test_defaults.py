@@ -31,6 +31,7 @@ EVERY_KIND = [
     huggingface(),
     huggingface(attention=True),
     huggingface(kind="text", attention=True),
+    huggingface(kind="text", attention=True, head="next_token"),
     onnx_with(Conv=3, Gemm=1),
     onnx_with(Conv=3),
     ENCODER,
