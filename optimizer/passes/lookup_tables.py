@@ -4,7 +4,7 @@ A table of words is most of a small text model's file, and of a recommender's. O
 floats again, so memory stays as small as the file, and a product's time hides what it costs.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ from optimizer.passes.quantisable import Quantisable
 # A smaller table saves less than the nodes that read it take.
 _FEWEST_WEIGHTS = 1024
 _LARGEST = 127
+
+# Nodes, and the constants that they read.
+Replaced = tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]
+Replacement = Callable[[onnx.NodeProto, NDArray[np.float32]], Replaced]
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,29 @@ def lookups(proto: onnx.ModelProto) -> list[Quantisable]:
 
 def round_tables(proto: onnx.ModelProto, names: Collection[str]) -> None:
     """Replaces the tables of these lookups, in place; a table that something else reads too stays beside."""
+    replace_lookups(proto, names, _looked_up)
+
+
+def replace_lookups(proto: onnx.ModelProto, names: Collection[str], replacement: Replacement) -> None:
+    """Puts `replacement` of (node, table) in place of these lookups, and drops tables that nothing reads any more."""
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
     nodes: list[onnx.NodeProto] = []
-    rounded: set[str] = set()
+    added: dict[str, NDArray[Any]] = {}
+    replaced: set[str] = set()
     for node in proto.graph.node:
-        if node.name not in names or not _is_lookup(node):
+        if node.name in names and _is_lookup(node):
+            replaced.add(node.input[0])
+            parts, arrays = replacement(node, numpy_helper.to_array(constants[node.input[0]]))
+            nodes += parts
+            added |= arrays
+        else:
             nodes.append(node)
-            continue
-        table, indices = node.input
-        if table not in rounded:
-            rounded.add(table)
-            whole, scales = round_rows(numpy_helper.to_array(constants[table]))
-            proto.graph.initializer.append(numpy_helper.from_array(whole, f"{table}_rows"))
-            proto.graph.initializer.append(numpy_helper.from_array(scales, f"{table}_scales"))
-        nodes += _looked_up(node, table, indices)
     # Copied, since emptying the list takes its nodes with it.
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del proto.graph.node[:]
     proto.graph.node.extend(kept)
-    _drop(proto, rounded)
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in added.items())
+    _drop(proto, replaced)
 
 
 def round_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -88,15 +96,17 @@ def round_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np
     return np.rint(table / scales).clip(-_LARGEST, _LARGEST).astype(np.int8), scales
 
 
-def _looked_up(node: onnx.NodeProto, table: str, indices: str) -> list[onnx.NodeProto]:
-    name, answer = node.name, node.output[0]
+def _looked_up(node: onnx.NodeProto, table: NDArray[np.float32]) -> Replaced:
+    name, (source, indices) = node.name, node.input
+    whole, scales = round_rows(table)
     parts: list[tuple[str, list[str], str, dict[str, Any]]] = [
-        ("Gather", [f"{table}_rows", indices], f"{name}_whole", {"axis": 0}),
-        ("Gather", [f"{table}_scales", indices], f"{name}_scale", {"axis": 0}),
+        ("Gather", [f"{source}_rows", indices], f"{name}_whole", {"axis": 0}),
+        ("Gather", [f"{source}_scales", indices], f"{name}_scale", {"axis": 0}),
         ("Cast", [f"{name}_whole"], f"{name}_float", {"to": onnx.TensorProto.FLOAT}),
-        ("Mul", [f"{name}_float", f"{name}_scale"], answer, {}),
+        ("Mul", [f"{name}_float", f"{name}_scale"], node.output[0], {}),
     ]
-    return [helper.make_node(kind, inputs, [to], f"{name}_{kind}_{to}", **more) for kind, inputs, to, more in parts]
+    nodes = [helper.make_node(kind, inputs, [to], f"{name}_{kind}_{to}", **more) for kind, inputs, to, more in parts]
+    return nodes, {f"{source}_rows": whole, f"{source}_scales": scales}
 
 
 def _is_lookup(node: onnx.NodeProto) -> bool:

@@ -22,7 +22,7 @@ from optimizer.passes import parity, selection
 from optimizer.passes.context import Context
 from optimizer.passes.quantisable import Quantisable
 from optimizer.passes.speed import times_faster
-from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
+from optimizer.recipe.partial import Partial as PartialConfig
 
 # Rows on which a node's error alone is measured.
 _ROWS = 64
@@ -53,7 +53,7 @@ class Settled:
 class Partial:
     """One search: the nodes, how a graph of some of them is made, and what it is judged by."""
 
-    config: QuantizeStatic | QuantizeDynamic
+    config: PartialConfig
     model: OnnxModel
     context: Context
     nodes: Sequence[Quantisable]
@@ -158,8 +158,12 @@ class Partial:
         path.write_bytes(proto.SerializeToString())
         return OnnxModel(path, self.model.signature)
 
-    def _report(self, integer: frozenset[str]) -> None:
+    def clear(self) -> None:
+        """Removes the file that the last score was of."""
         (self.context.directory / "candidate.onnx").unlink(missing_ok=True)
+
+    def _report(self, integer: frozenset[str]) -> None:
+        self.clear()
         if self.errors:
             by_name = {node.name: node for node in self.nodes}
             ranking = sorted(self.errors, key=lambda name: -self.errors[name])
@@ -169,7 +173,7 @@ class Partial:
             self.context.tables.append(Table(kind="sensitivity", title=title, columns=columns, rows=rows))
 
 
-def told(settled: Settled, nodes: Sequence[Quantisable], config: QuantizeStatic | QuantizeDynamic) -> list[str]:
+def told(settled: Settled, nodes: Sequence[Quantisable], config: PartialConfig) -> list[str]:
     """Sentences for the manifest: what stayed in float, what it cost, and whether it is any faster."""
     kept = [node for node in nodes if node.name not in settled.integer and node.size]
     loss = settled.source_score - settled.score

@@ -19,6 +19,7 @@ from optimizer.recipe.prune_layers import PruneLayers, ShareLayers
 from optimizer.recipe.prune_magnitude import PruneMagnitude, PruneNM
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
+from optimizer.recipe.quantize_weights import QuantizeWeights
 from optimizer.recipe.recipe import AnyPass
 from optimizer.recipe.share_weights import ShareWeights
 from optimizer.recipe.student import Student
@@ -93,6 +94,10 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import quantize_static
 
             return quantize_static.run(config, _onnx(model, config), context)
+        case QuantizeWeights():
+            from optimizer.passes import quantize_weights
+
+            return quantize_weights.run(config, _onnx(model, config), context)
         case _:
             assert_never(config)
 

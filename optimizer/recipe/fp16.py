@@ -11,7 +11,9 @@ class Fp16(PassConfig):
     accepts: ClassVar = Stage.ONNX
     produces: ClassVar = Stage.ONNX
     depends_on: ClassVar = frozenset({Dependency.CALIBRATION})
-    not_after: ClassVar = frozenset({"fp16", "quantize_aware", "quantize_dynamic", "quantize_static"})
+    not_after: ClassVar = frozenset(
+        {"fp16", "bf16", "quantize_aware", "quantize_dynamic", "quantize_static", "quantize_weights"}
+    )
     tools: ClassVar = ("onnx", "onnxconverter-common", "onnxruntime")
 
     use: Literal["fp16"] = "fp16"

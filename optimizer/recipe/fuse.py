@@ -12,7 +12,9 @@ class Fuse(PassConfig):
     produces: ClassVar = Stage.ONNX
     version: ClassVar = 2
     depends_on: ClassVar = frozenset({Dependency.TARGET, Dependency.CALIBRATION})
-    not_after: ClassVar = frozenset({"fp16", "quantize_aware", "quantize_dynamic", "quantize_static"})
+    not_after: ClassVar = frozenset(
+        {"fp16", "bf16", "quantize_aware", "quantize_dynamic", "quantize_static", "quantize_weights"}
+    )
     tools: ClassVar = ("onnx", "onnxscript", "onnxruntime")
 
     use: Literal["fuse"] = "fuse"

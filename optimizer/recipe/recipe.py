@@ -19,6 +19,7 @@ from optimizer.recipe.prune_layers import PruneLayers, ShareLayers
 from optimizer.recipe.prune_magnitude import PruneMagnitude, PruneNM
 from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
+from optimizer.recipe.quantize_weights import QuantizeWeights
 from optimizer.recipe.share_weights import ShareWeights
 from optimizer.recipe.student import Student
 
@@ -38,7 +39,8 @@ AnyPass = Annotated[
     | Fuse
     | Fp16
     | QuantizeDynamic
-    | QuantizeStatic,
+    | QuantizeStatic
+    | QuantizeWeights,
     Field(discriminator="use"),
 ]
 
