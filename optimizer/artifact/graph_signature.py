@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx
 
-from optimizer.artifact.signature import BATCH, Signature, TensorSpec, datatype_of
+from optimizer.artifact.signature import BATCH, Activation, Signature, TensorSpec, datatype_of
 from optimizer.errors import InvalidCheckpoint
 
 # Element types of ONNX that the protocol has, and onnxruntime's kernels take.
@@ -23,6 +23,9 @@ _DATATYPES: dict[int, str] = {
     )
 }  # fmt: skip
 _FLOATS = ("FP32", "FP16", "FP64", "BF16")
+
+_ACTIVATIONS: dict[str, Activation] = {"Sigmoid": "sigmoid", "Softmax": "softmax"}
+_SAME_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose")
 
 # One side of a graph as declared: name, data type, axes (None: not even their number is known; "": no name, no size).
 Declared = tuple[str, str, tuple[int | str, ...] | None]
@@ -43,10 +46,12 @@ def signature_of(model: onnx.ModelProto, limits: Mapping[str, int] | None = None
                     f"the graph does not say how many axes its {side} {name!r} has; export it with shape information"
                 )
     known_inputs, known_outputs = name_axes(inputs, outputs)
+    scores = class_output_of(known_outputs)
     return Signature(
         inputs=tuple(_spec(tensor) for tensor in known_inputs),
         outputs=tuple(_spec(tensor) for tensor in known_outputs),
         limits=dict(limits or {}),
+        activation="none" if scores is None else _activation(model, scores[0]),
     )
 
 
@@ -164,6 +169,22 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.shape_inference.infer_shapes(model)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise InvalidCheckpoint("the graph's shapes contradict each other") from error
+
+
+def _activation(model: onnx.ModelProto, output: str) -> Activation:
+    """What the graph's last step is that changes values."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    # Nodes are at most as many as steps back.
+    for _ in range(len(model.graph.node)):
+        node = makers.get(output)
+        if node is None or node.domain not in ("", "ai.onnx") or not node.input:
+            break
+        if node.op_type in _ACTIVATIONS:
+            return _ACTIVATIONS[node.op_type]
+        if node.op_type not in _SAME_VALUES:
+            break
+        output = node.input[0]
+    return "none"
 
 
 def _spec(tensor: Declared) -> TensorSpec:

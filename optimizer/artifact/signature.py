@@ -5,13 +5,16 @@ axes of the same name have the same size in one request. The axis "batch" is the
 """
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 import ml_dtypes
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BATCH = "batch"
+
+# What the answers of a graph went through last: sigmoid and softmax leave probabilities where else there are scores.
+Activation = Literal["none", "sigmoid", "softmax"]
 
 # BYTES is absent on purpose: onnxruntime strings have no fixed size. See `numpy_dtype`.
 _NUMPY: dict[str, np.dtype] = {
@@ -73,6 +76,8 @@ class Signature(BaseModel):
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     # Largest allowed size of a named axis other than the batch ("sequence": 512).
     limits: dict[str, int] = Field(default_factory=dict)
+    # Of the output that scores are read from. No part of what clients are promised: see `promises`.
+    activation: Activation = "none"
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -81,6 +86,10 @@ class Signature(BaseModel):
             if len(set(names)) != len(names):
                 raise ValueError(f"{side} names repeat: {names}")
         return self
+
+    def promises(self, other: "Signature") -> bool:
+        """Whether requests to one are requests to the other, and answers look alike."""
+        return self == other.model_copy(update={"activation": self.activation})
 
     @property
     def batched(self) -> bool:

@@ -9,20 +9,23 @@ from torch import Tensor, nn
 
 from optimizer.artifact.graph_signature import class_output
 from optimizer.artifact.session import SessionSpec, build, ort_errors
+from optimizer.artifact.task import Task
 from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import first_line
 from optimizer.intake.predictor import Predictor
 from optimizer.intake.stages import OnnxModel
+from optimizer.metrics.answers import as_scores
 
 
 class GraphPredictor(Predictor):
     """Answers as the graph does, without gradients. Tensors may lie on any device; answers come back to it."""
 
-    def __init__(self, model: OnnxModel, names: Sequence[str], session: SessionSpec) -> None:
-        """`names` are the inputs in the order of the tensors."""
+    def __init__(self, model: OnnxModel, names: Sequence[str], session: SessionSpec, task: Task | None = None) -> None:
+        """`names` are the inputs in the order of the tensors. Probabilities are turned back into scores for `task`."""
         super().__init__(nn.Identity(), names, calling="positional")
         self._path, self._spec = model.path, session
         self._session = build(model.path, session)
+        self._task, self._activation = task, model.signature.activation
         self._output = class_output(model.signature).name
         # A graph without a batch axis takes one row at a time.
         self._batched = model.signature.batched
@@ -46,4 +49,7 @@ class GraphPredictor(Predictor):
             ]
         except ort_errors() as error:
             raise PassFailed(f"the teacher does not run on these rows: {first_line(error)}") from error
-        return torch.from_numpy(np.concatenate(answers)).to(tensors[0].device)
+        joined = np.concatenate(answers)
+        if self._task is not None:
+            joined = as_scores(joined, self._task, self._activation).astype(joined.dtype, copy=False)
+        return torch.from_numpy(joined).to(tensors[0].device)

@@ -14,7 +14,7 @@ from optimizer.artifact.signature import Signature
 from optimizer.artifact.task import Task
 from optimizer.errors import PassFailed
 from optimizer.measure.evaluation import Evaluation
-from optimizer.metrics.answers import predictions, shaped
+from optimizer.metrics.answers import as_scores, predictions, shaped
 from optimizer.metrics.details import details
 from optimizer.metrics.scoring import scoring
 
@@ -70,7 +70,7 @@ def answers_in_batches(
     for start in range(0, len(indices), at_once):
         chosen = indices[start : start + at_once]
         (answers,) = run(session, [output.name], feeds(rows, signature.inputs, chosen))
-        yield start, shaped(np.asarray(answers), len(chosen), task)
+        yield start, as_scores(shaped(np.asarray(answers), len(chosen), task), task, signature.activation)
 
 
 def run(

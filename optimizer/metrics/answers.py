@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optimizer.artifact.signature import Activation
 from optimizer.artifact.task import Task
 from optimizer.errors import PassFailed
 
@@ -21,6 +22,8 @@ _NEEDED: dict[Task, tuple[int, str]] = {
     "embedding": (1, "one vector a row"),
     "causal_lm": (2, "one score a token of the vocabulary for each token"),
 }
+# Least probability in 32 bits, and least distance of one from 1, which rounding may have made 0.
+_SMALLEST, _SMALLEST_REST = float(np.finfo(np.float32).tiny), 2.0**-25
 # Tasks in which a row may be answered with a single number.
 _SINGLE: frozenset[Task] = frozenset({"binary", "multilabel", "regression"})
 
@@ -46,6 +49,15 @@ def shaped(answers: NDArray[Any], rows: int, task: Task) -> NDArray[Any]:
     if task == "binary" and flat.shape[1] > 2:
         raise PassFailed(f"the model answered {rows} rows with scores of shape {shape}; {needed} is needed")
     return flat
+
+
+def as_scores(answers: NDArray[Any], task: Task, activation: Activation) -> NDArray[Any]:
+    """Probabilities turned back into the scores that they were made of; scores, targets and vectors as they are."""
+    if activation == "none" or task in ("regression", "embedding"):
+        return answers
+    share = answers.astype(np.float64)
+    logs = np.log(np.clip(share, _SMALLEST, None))
+    return logs if activation == "softmax" else logs - np.log(np.clip(1 - share, _SMALLEST_REST, None))
 
 
 def predictions(answers: NDArray[Any], task: Task) -> NDArray[Any] | None:

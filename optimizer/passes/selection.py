@@ -14,7 +14,7 @@ from optimizer.artifact.task import IGNORED, UNLABELLED, Task
 from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import first_line
 from optimizer.intake.stages import OnnxModel
-from optimizer.metrics.answers import Floats
+from optimizer.metrics.answers import Floats, as_scores, shaped
 from optimizer.metrics.scoring import scoring
 from optimizer.passes.context import Context
 
@@ -32,7 +32,9 @@ def answers_on(model: Path, signature: Signature, rows: Rows, session: SessionSp
         for start in range(0, len(rows), at_once):
             indices = np.arange(start, min(start + at_once, len(rows)))
             (answer,) = opened.run([output], feeds(rows, signature.inputs, indices))
-            parts.append(np.asarray(answer).reshape(len(indices), *np.asarray(answer).shape[signature.batched :]))
+            shape = np.asarray(answer).shape
+            # Without an axis for the batch a row's answer may have a first axis of size 1 all the same.
+            parts.append(np.asarray(answer).reshape(len(indices), *shape[signature.batched or shape[:1] == (1,) :]))
     except ort_errors() as error:
         raise PassFailed(f"the graph does not run on the selection rows: {first_line(error)}") from error
     return np.concatenate(parts)
@@ -46,7 +48,12 @@ def truth_of(task: Task, rows: Rows, reference: NDArray[Any] | None) -> NDArray[
         return rows.labels
     if reference is None:
         raise ValueError(f"task {task} needs the answers of a reference")
-    return reference
+    return shaped(reference, len(rows), task)
+
+
+def scores_of(answers: NDArray[Any], task: Task, signature: Signature) -> NDArray[Any]:
+    """Answers of `answers_on` as scorings take them. Raises PassFailed for those that the task does not have."""
+    return as_scores(shaped(answers, len(answers), task), task, signature.activation)
 
 
 def tokens_of(rows: Rows) -> NDArray[np.int64]:
@@ -60,7 +67,9 @@ def statistics_of(model: OnnxModel, context: Context, reference: NDArray[Any] | 
     """The statistics (`optimizer.metrics.scoring`) of the selection rows, row by row."""
     rows = context.splits.selection
     answers = answers_on(model.path, model.signature, rows, context.session)
-    return scoring(context.task).statistics(answers, truth_of(context.task, rows, reference))
+    return scoring(context.task).statistics(
+        scores_of(answers, context.task, model.signature), truth_of(context.task, rows, reference)
+    )
 
 
 def score(model: OnnxModel, context: Context, reference: NDArray[Any] | None = None) -> float:

@@ -78,7 +78,7 @@ def _of_graph(config: Student, graph: OnnxModel, context: Context) -> TorchModel
     inputs = graph.signature.inputs
     if not graph.signature.batched:
         raise NotApplicable("the graph takes one row at a time, and a student is trained on many")
-    teacher = GraphPredictor(graph, [spec.name for spec in inputs], context.session)
+    teacher = GraphPredictor(graph, [spec.name for spec in inputs], context.session, context.task)
     answers = teacher(*_rows(inputs, context))
     shell = TorchModel(nn.Identity(), {"num_labels": answers.shape[-1]}, inputs, graph.signature.limits)
     student = _built(shell, config.config, context)

@@ -132,7 +132,7 @@ def teacher_of(context: Context, model: TorchModel) -> Predictor:
         return predictor_of(context.references.source()).eval()
     from optimizer.intake.graph_predictor import GraphPredictor
 
-    return GraphPredictor(graph(), [spec.name for spec in model.inputs], context.session).eval()
+    return GraphPredictor(graph(), [spec.name for spec in model.inputs], context.session, context.task).eval()
 
 
 def _counted(context: Context, names: list[str], inputs: tuple[Tensor, ...]) -> Tensor | None:

@@ -16,7 +16,7 @@ from optimizer.intake.onnx_file import read
 from optimizer.intake.stages import OnnxModel
 from optimizer.measure import latency, lease
 from optimizer.metrics.scoring import scoring
-from optimizer.passes.selection import answers_on, truth_of
+from optimizer.passes.selection import answers_on, scores_of, truth_of
 from optimizer.pipeline.fold import Bench, fold
 from optimizer.pipeline.progress import Meter
 from optimizer.recipe.base import Stage
@@ -58,7 +58,7 @@ class Scorer:
 
     def source_accuracy(self) -> float:
         """How good the source is on the selection rows."""
-        return self._accuracy(self.reference)
+        return self._accuracy(scores_of(self.reference, self.bench.spec.task, self.signature))
 
     def figures(self, recipe: Recipe, floor: float, tell: Tell) -> Figures:
         """Folds and scores. Raises Hopeless below `floor` right after the export, StepFailed when a pass gives up."""
@@ -94,7 +94,8 @@ class Scorer:
 
     def _answers(self, model: OnnxModel) -> NDArray[np.generic]:
         selection = self.bench.inputs.for_passes().selection
-        return answers_on(model.path, model.signature, selection, self.bench.spec.session)
+        answers = answers_on(model.path, model.signature, selection, self.bench.spec.session)
+        return scores_of(answers, self.bench.spec.task, model.signature)
 
     def _accuracy(self, answers: NDArray[np.generic]) -> float:
         task = self.bench.spec.task

@@ -48,7 +48,7 @@ def _agree_on_signature(model: tables.Model, manifest: Manifest) -> None:
     if model.signature is None and manifest.verdict is Verdict.SOURCE:
         model.signature = manifest.signature.model_dump(mode="json")
     known = None if model.signature is None else Signature.model_validate(model.signature)
-    if known != manifest.signature:
+    if known is None or not known.promises(manifest.signature):
         raise FailedPrecondition(
             f"the variant's inputs and outputs ({_describe(manifest.signature)}) are not those of model "
             f"{model.name!r} ({'none yet' if known is None else _describe(known)}): push it as another model"

@@ -86,10 +86,15 @@ def of_a_pair() -> Graph:
     return Graph(inputs, _weights(1) | table, nodes, ["n"])
 
 
-def of_tokens(answers: int) -> Graph:
-    """Scores for each token."""
+def of_tokens(answers: int, softmax: bool = False) -> Graph:
+    """Scores for each token, or probabilities."""
     table = {"table": _RANDOM(1).normal(0, 1, (_VOCABULARY, _WIDTH)).astype(np.float32)}
-    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["found"]), *_layers("found")]
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["found"]),
+        *_layers("found", "raw" if softmax else "scores"),
+    ]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["raw"], ["scores"], axis=-1))
     inputs = {"input_ids": (TensorProto.INT64, ["n", "length"])}
     return Graph(inputs, _weights(answers) | table, nodes, ["n", "length", answers])
 
@@ -139,6 +144,15 @@ CASES = {
     "targets-one-row": Case("regression", of_numbers(3, batch=1), numbers, _noisy, "rmse", 1.2),
     "tokens": Case("token_classification", of_tokens(5), tokens, _some_ignored, "token_accuracy", 0.99),
     "causal": Case("causal_lm", of_tokens(_VOCABULARY), tokens, None, "perplexity", 1e4, suggested=False),
+    "classes-one-row": Case(
+        "classification", of_numbers(4, batch=1), numbers, lambda a: a.argmax(-1), "accuracy", 0.99
+    ),
+    "multilabel-sigmoid": Case(
+        "multilabel", of_numbers(4, last=_SIGMOID), numbers, lambda a: (a > 0.5).astype(int), "micro_f1", 0.99
+    ),
+    "causal-softmax": Case(
+        "causal_lm", of_tokens(_VOCABULARY, softmax=True), tokens, None, "perplexity", 1e4, suggested=False
+    ),
     "embedding": Case("embedding", of_numbers(24), numbers, None, "cosine", 0.99, suggested=False),
     "multilabel": Case("multilabel", of_numbers(4), numbers, lambda a: (a > 0).astype(int), "micro_f1", 0.99),
     "binary-sigmoid": Case(
