@@ -129,6 +129,18 @@ class Measurement(_Frozen):
     size_bytes: int
 
 
+class FileFigures(_Frozen):
+    """What a model's file holds and asks for, whatever the host."""
+
+    parameters: int
+    # Share of weights that are zero; None without weights.
+    zero_share: float | None
+    # What zlib leaves of the weights.
+    compressed_bytes: int
+    # Operations of one row, a multiplication and an addition being two; None where the graph does not tell.
+    flops: int | None
+
+
 class Table(_Frozen):
     """Figures that a pass found on its way and a reader may want: the sensitivity of every node, say."""
 
@@ -190,6 +202,7 @@ class Manifest(_Frozen):
     reason: str
     # Evaluation rows that would decide, when the verdict is "inconclusive".
     rows_needed: int | None = None
+    file: FileFigures | None = None
     # Names of the classes in the order of the output's last axis, when the checkpoint says them.
     class_names: tuple[str, ...] = Field(default=())
 

@@ -15,6 +15,7 @@ from optimizer.artifact.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     TRAINING_FILE,
+    FileFigures,
     Hardware,
     Lineage,
     Manifest,
@@ -27,7 +28,9 @@ from optimizer.artifact.session import build, ort_errors
 from optimizer.errors import PassFailed
 from optimizer.intake.onnx_file import clean, first_line, read
 from optimizer.intake.stages import OnnxModel
+from optimizer.measure.flops import flops
 from optimizer.measure.measure import Source, measure, source_of
+from optimizer.measure.weights import weights_of
 from optimizer.metrics.gate import decide, gain_of, not_measured
 from optimizer.pipeline.inputs import Inputs
 from optimizer.pipeline.progress import Meter
@@ -107,6 +110,7 @@ def write_result(
         verdict=verdict,
         reason=reason,
         rows_needed=rows_needed,
+        file=_file_figures(path, inputs, model, spec),
         class_names=inputs.checkpoint.inspection.class_names,
     )
     (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1))
@@ -136,6 +140,19 @@ def _stamp(model: Path, path: Path, spec: TrialSpec) -> None:
         proto, {"stillroom.checkpoint": spec.checkpoint.digest, "stillroom.recipe": spec.recipe.digest}
     )
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _file_figures(path: Path, inputs: Inputs, model: OnnxModel, spec: TrialSpec) -> FileFigures:
+    proto = read(path)
+    weights = weights_of(proto)
+    part = inputs.splits.calibration
+    row = feeds(inputs.files[part.file], model.signature.inputs, part.indices[:1])
+    return FileFigures(
+        parameters=weights.parameters,
+        zero_share=weights.zero_share,
+        compressed_bytes=weights.compressed_bytes,
+        flops=flops(proto, row, spec.session),
+    )
 
 
 def _write_golden(path: Path, inputs: Inputs, model: OnnxModel, spec: TrialSpec, directory: Path) -> None:

@@ -25,8 +25,15 @@ def test_source_trial_publishes_the_checkpoint_as_it_is(resnet, source):
     assert [step.name for step in manifest.lineage.steps] == ["export"]
     assert {"torch", "onnx", "onnxruntime", "numpy"} <= manifest.lineage.tools.keys()
     assert manifest.digest == of_file(source.result / "model.onnx")
+    assert manifest.file is not None
+    assert manifest.file.flops is not None
+    assert manifest.file.flops > manifest.file.parameters > 1000
+    assert 0 < manifest.file.compressed_bytes <= manifest.size_bytes
     (measurement,) = manifest.measurements
     assert measurement.metric.value > 0.9
+    assert {"macro_f1", "calibration_error"} <= {figure.name for figure in measurement.secondary}
+    assert sum(one.metric.n for one in measurement.slices if one.column == "labels") == measurement.metric.n
+    assert measurement.worst_slice in {f"labels={one.value}" for one in measurement.slices}
     assert measurement.source_metric is None
     assert [entry.batch for entry in measurement.latencies] == [1, 8, 32]
 
