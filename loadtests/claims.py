@@ -15,7 +15,7 @@ from optimizer.artifact.manifest import EVALUATION_FILE, MANIFEST_FILE, Manifest
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.signature import Signature
 from service.client.client import Client
-from service.client.resources import Metric
+from service.client.figures import Metric
 from service.errors import FailedPrecondition, InvalidArgument
 
 

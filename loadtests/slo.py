@@ -16,7 +16,7 @@ from loadtests.budgets import Slo
 from loadtests.chance import chi_square_p, smallest_expected
 from loadtests.pressure import Pressure
 from optimizer.metrics.intervals import wilson
-from service.client.resources import Metric
+from service.client.figures import Metric
 
 # Below so many expected users in the rarest arm the chi-square distribution is no good approximation (Cochran, 1954).
 _FEWEST_EXPECTED = 5.0

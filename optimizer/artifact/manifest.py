@@ -98,6 +98,15 @@ class Hardware(_Frozen):
         return any(flag in self.isa for flag in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
+class Against(_Frozen):
+    """How a variant compares with an earlier revision's of the same recipe, or with that one's source."""
+
+    name: str
+    metric: Estimate
+    # This variant's metric minus that one's on the same rows; a paired interval.
+    difference: Estimate
+
+
 class Measurement(_Frozen):
     """Figures of one variant on one split, one host, one session spec."""
 
@@ -127,6 +136,8 @@ class Measurement(_Frozen):
     # Largest growth of resident memory while loading and running at the largest measured batch.
     peak_memory_bytes: int
     size_bytes: int
+    # None where no earlier revision was measured on these rows.
+    against: Against | None = None
 
 
 class FileFigures(_Frozen):

@@ -30,6 +30,7 @@ from optimizer.intake.onnx_file import clean, first_line, read
 from optimizer.intake.stages import OnnxModel
 from optimizer.measure.flops import flops
 from optimizer.measure.measure import Source, measure, source_of
+from optimizer.measure.revisions import compare_revisions
 from optimizer.measure.weights import weights_of
 from optimizer.metrics.gate import decide, gain_of, not_measured
 from optimizer.pipeline.inputs import Inputs
@@ -89,7 +90,10 @@ def write_result(
             report=lambda message, share: meter.report(len(spec.recipe.steps), share, message=message),
         )
         measured.evaluation.save(directory / EVALUATION_FILE)
-        measurements = (measured.measurement,)
+        against = compare_revisions(
+            spec.baseline, measured.evaluation, inputs.evaluation, inputs.splits.evaluation.digest, spec.task
+        )
+        measurements = (measured.measurement.model_copy(update={"against": against}),)
         if measured.paired is None:
             verdict, reason = Verdict.SOURCE, "The checkpoint as its owner trained it; all others are compared with it."
         else:

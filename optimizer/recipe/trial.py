@@ -49,6 +49,16 @@ class SourceRef(_Message):
     evaluation: Path
 
 
+class BaselineRef(_Message):
+    """A variant of an earlier revision, measured on the same data, that the new one is also compared with."""
+
+    name: str
+    evaluation: Path
+    # Of the evaluated rows, as its manifest says it; other rows are not compared.
+    rows_digest: str
+    metric: str
+
+
 class TrialSpec(_Message):
     """One recipe to be tried on one checkpoint."""
 
@@ -65,6 +75,8 @@ class TrialSpec(_Message):
     study: dict[str, Any] | None = None
     # None when this trial makes the source itself.
     source: SourceRef | None
+    # None where no earlier revision was measured on the same data.
+    baseline: BaselineRef | None = None
     session: SessionSpec
     objective: Objective = Objective()
     seed: int = 0

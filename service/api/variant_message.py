@@ -49,6 +49,12 @@ def message(row: tables.Variant, model: str, standing: Standing | None, share: f
             variant.source_metric.CopyFrom(_metric(measurement.source_metric))
         if measurement.difference is not None:
             variant.difference.CopyFrom(_metric(measurement.difference))
+        if (against := measurement.against) is not None:
+            variant.against.CopyFrom(
+                wire.Against(
+                    variant=against.name, metric=_metric(against.metric), difference=_metric(against.difference)
+                )
+            )
         variant.latencies.extend(_latency(batch) for batch in measurement.latencies)
         variant.peak_memory_bytes = measurement.peak_memory_bytes
     return variant

@@ -9,7 +9,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from service.client import resources
+from service.client import figures, resources
 from service.wire.stillroom.v1 import model_service_pb2 as model_pb2
 from service.wire.stillroom.v1 import optimization_service_pb2 as optimization_pb2
 from service.wire.stillroom.v1 import traffic_service_pb2 as traffic_pb2
@@ -132,17 +132,25 @@ def event(message: optimization_pb2.WatchOptimizationResponse) -> resources.JobE
     )
 
 
-def _metric(message: variant_pb2.Variant, field: str) -> resources.Metric | None:
-    if not message.HasField(field):
+def _metric(message: variant_pb2.Variant, field: str) -> figures.Metric | None:
+    return _figure(getattr(message, field)) if message.HasField(field) else None
+
+
+def _figure(message: variant_pb2.Metric) -> figures.Metric:
+    return figures.Metric(message.name, message.value, message.low, message.high, message.n)
+
+
+def _against(message: variant_pb2.Variant) -> figures.Against | None:
+    if not message.HasField("against"):
         return None
-    found: variant_pb2.Metric = getattr(message, field)
-    return resources.Metric(found.name, found.value, found.low, found.high, found.n)
+    found = message.against
+    return figures.Against(found.variant, _figure(found.metric), _figure(found.difference))
 
 
-def _latency(message: variant_pb2.Latency) -> resources.Latency:
+def _latency(message: variant_pb2.Latency) -> figures.Latency:
     # The protocol has no presence here: a speed-up of 0 means that there is none, as for the source.
-    speedup = resources.Speedup(message.speedup, message.speedup_low, message.speedup_high) if message.speedup else None
-    return resources.Latency(message.batch, message.p50_ms, message.p95_ms, message.p99_ms, speedup)
+    speedup = figures.Speedup(message.speedup, message.speedup_low, message.speedup_high) if message.speedup else None
+    return figures.Latency(message.batch, message.p50_ms, message.p95_ms, message.p99_ms, speedup)
 
 
 def variant(message: variant_pb2.Variant) -> resources.Variant:
@@ -168,6 +176,7 @@ def variant(message: variant_pb2.Variant) -> resources.Variant:
         created_at=_time(message, "create_time"),
         traffic=message.traffic,
         target=message.target,
+        against=_against(message),
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from service.client.figures import Against, Latency, Metric
+
 
 class JobState(StrEnum):
     """queued -> running -> succeeded | failed | cancelled."""
@@ -178,38 +180,6 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A measured quality with its two-sided 95% interval over `n` rows."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Speedup:
-    """How many times faster than the source, with a 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one call at one batch size, in milliseconds."""
-
-    batch: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    # None for the source itself.
-    speedup: Speedup | None
-
-
-@dataclass(frozen=True)
 class Variant:
     """A published variant and every figure that was measured of it."""
 
@@ -238,6 +208,8 @@ class Variant:
     # Present share of the model's requests, 0 to 1.
     traffic: float
     target: str
+    # None where no earlier revision was measured on the same rows.
+    against: Against | None = None
 
     def latency(self, batch: int) -> Latency | None:
         """The latency at a batch size, if it was measured."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import typer
 
-from service.client.resources import File, Job, JobEvent, Metric, Model, Plan, Traffic, Variant
+from service.client.figures import Metric
+from service.client.resources import File, Job, JobEvent, Model, Plan, Traffic, Variant
 from service.client.tensors import Array
 
 Json = dict[str, Any]
@@ -38,6 +39,13 @@ def variant(item: Variant) -> Json:
         "metric": _metric(item.metric),
         "source_metric": _metric(item.source_metric),
         "difference": _metric(item.difference),
+        "against": None
+        if item.against is None
+        else {
+            "variant": item.against.variant,
+            "metric": _metric(item.against.metric),
+            "difference": _metric(item.against.difference),
+        },
         "latency_ms": {
             str(latency.batch): {"p50": latency.p50_ms, "p95": latency.p95_ms, "p99": latency.p99_ms}
             for latency in item.latencies

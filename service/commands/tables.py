@@ -38,6 +38,10 @@ def show_variants(model: str, variants: Sequence[Variant]) -> None:
         return
     out.print(_variants_table(variants))
     out.print(_legend(variants), style="dim")
+    for variant in variants:
+        if variant.against is not None:
+            change = words.interval(variant.against.difference, signed=True)
+            out.print(Text(f"{variant.name} vs {variant.against.variant}: {change}"))
     refused = [variant for variant in variants if not variant.accepted and variant.reason]
     if refused:
         out.print()

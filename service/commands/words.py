@@ -1,6 +1,6 @@
 """Figures as people read them: sizes, times, shares, intervals. Pure."""
 
-from service.client.resources import Metric, Speedup
+from service.client.figures import Metric, Speedup
 
 _NO_BREAK = "\u00a0"
 

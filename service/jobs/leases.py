@@ -18,6 +18,7 @@ from optimizer.recipe.recipe import Recipe
 from service.errors import AlreadyExists
 from service.jobs.additions import Addition, add_trials
 from service.jobs.assignment import Assignment, SourceFiles, assignment, published_variants, source_row, work_of
+from service.jobs.baseline import Baseline, baseline_of
 from service.jobs.changes import add_event, move_job, move_trial, skip_rest
 from service.jobs.lease import Lease, available, held
 from service.jobs.planning import already_made, variant_name
@@ -133,6 +134,11 @@ class Leases:
         with reading(self._sessions) as session:
             row = source_row(session, held(session, lease).checkpoint_id)
             return None if row is None else SourceFiles(row.name, row.files)
+
+    def baseline(self, lease: Lease, recipe: str) -> Baseline | None:
+        """The earlier revision's variant that one of this recipe is to be compared with, when there is one."""
+        with reading(self._sessions) as session:
+            return baseline_of(session, held(session, lease), recipe)
 
     def free_name(self, lease: Lease, recipe: str) -> str:
         """The name that a variant of this recipe would get now."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from service.client.resources import Metric, Variant, Verdict
+from service.client.figures import Metric
+from service.client.resources import Variant, Verdict
 from service.errors import FailedPrecondition
-from service.report import family, findings, lineage
+from service.report import checks, family, findings, lineage
 from service.report.front import on_front
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def render(model: str, variants: Sequence[Variant], manifests: Mapping[str, Mapp
         box_width=family.BOX_WIDTH_PX,
         box_height=family.BOX_HEIGHT_PX,
         findings={variant.name: findings.findings(manifests.get(variant.name, {})) for variant in variants},
+        checks={variant.name: checks.checks(manifests.get(variant.name, {})) for variant in variants},
         hosts=lineage.hosts(list(lineages.values())),
         newest=max((variant.created_at for variant in variants if variant.created_at is not None), default=None),
         plot=plot(model, variants),

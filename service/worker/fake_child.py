@@ -25,6 +25,7 @@ from optimizer.artifact.manifest import (
     GOLDEN_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    Against,
     BatchLatency,
     Estimate,
     Lineage,
@@ -98,12 +99,15 @@ def _model(name: str) -> onnx.ModelProto:
 
 
 def _manifest(spec: TrialSpec, keys: list[str], digest: str, size_bytes: int) -> Manifest:
+    metric = Estimate(name="accuracy", value=1.0, low=0.84, high=1.0, n=_ROWS)
+    same = Estimate(name="accuracy difference", value=0.0, low=-0.16, high=0.16, n=_ROWS)
     measurement = Measurement(
         dataset_digest=spec.dataset.digest,
         rows_digest=of_json(list(range(_ROWS))),
         hardware=fingerprint(),
         session=spec.session,
-        metric=Estimate(name="accuracy", value=1.0, low=0.84, high=1.0, n=_ROWS),
+        metric=metric,
+        against=None if spec.baseline is None else Against(name=spec.baseline.name, metric=metric, difference=same),
         latencies=(BatchLatency(batch=1, latency=Percentiles(p50_ms=1.0, p95_ms=1.0, p99_ms=1.0, n=1)),),
         peak_memory_bytes=1,
         size_bytes=size_bytes,

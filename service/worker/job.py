@@ -85,7 +85,8 @@ def _run_task(
     repeats = _REPEATS
     while begun := workshop.leases.begin_trial(lease, task.ordinal, workshop.hardware):
         workshop.cache.evict()
-        run = TrialRun(workshop, lease, assignment, task, workshop.leases.source(lease), begun.variant)
+        source, baseline = workshop.leases.source(lease), workshop.leases.baseline(lease, task.recipe.name)
+        run = TrialRun(workshop, lease, assignment, task, source, begun.variant, baseline)
         try:
             outcome = run.run(course, keeper.interrupted)
             if isinstance(outcome, Interrupted):

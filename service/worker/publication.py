@@ -75,6 +75,7 @@ def collect(
             raise Tainted("the manifest is not the one that was announced")
     except ValidationError as error:
         raise Tainted("the manifest cannot be read") from error
+    _compared_as_asked(manifest, spec)
     _agree(_said(manifest), _asked(spec, keys, files[MODEL_FILE]))
     _check_model(files[MODEL_FILE].path, manifest, inspector)
     return Claim(manifest, files, into)
@@ -115,6 +116,13 @@ def _asked(spec: TrialSpec, keys: Sequence[str], model: Harvested) -> dict[str, 
         "data set": {spec.dataset.digest},
         "verdict": spec.source is None,
     }
+
+
+def _compared_as_asked(manifest: Manifest, spec: TrialSpec) -> None:
+    """Beside its source a variant may be compared with the one that was named for it, or with none."""
+    named = {measurement.against.name for measurement in manifest.measurements if measurement.against is not None}
+    if named - ({spec.baseline.name} if spec.baseline is not None else set()):
+        raise Tainted("the manifest is not true to the trial: earlier revision")
 
 
 def _agree(said: dict[str, Any], asked: dict[str, Any]) -> None:

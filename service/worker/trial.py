@@ -11,8 +11,18 @@ from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import ArtifactStore, materialise
 from optimizer.recipe.keys import KeyInputs, step_keys
 from optimizer.recipe.recipe import Recipe
-from optimizer.recipe.trial import STUDY_FILE, CheckpointRef, DatasetRef, Finished, SourceRef, Studied, TrialSpec
+from optimizer.recipe.trial import (
+    STUDY_FILE,
+    BaselineRef,
+    CheckpointRef,
+    DatasetRef,
+    Finished,
+    SourceRef,
+    Studied,
+    TrialSpec,
+)
 from service.jobs.assignment import Assignment, SourceFiles, Task
+from service.jobs.baseline import Baseline
 from service.jobs.lease import Lease
 from service.jobs.leases import Leases
 from service.uploads.inspection import Inspector
@@ -61,14 +71,18 @@ class TrialRun:
         task: Task,
         source: SourceFiles | None,
         variant: str,
+        baseline: Baseline | None = None,
     ) -> None:
-        """`variant` is the name that the result is to have; `source` is None for the source itself."""
+        """`variant` is the name that the result is to have; `source` is None for the source itself, `baseline`
+        where no earlier revision was measured on the same data.
+        """
         self._workshop = workshop
         self._lease = lease
         self._assignment = assignment
         self._task = task
         self._source = source
         self._variant = variant
+        self._baseline = baseline
         self._directory = TrialDirectory(workshop.directory / f"{lease.job_id}-{task.ordinal}")
         self._key_inputs = KeyInputs(
             tenant=assignment.tenant,
@@ -142,6 +156,15 @@ class TrialRun:
                 manifest=directory.source / MANIFEST_FILE,
                 evaluation=directory.source / EVALUATION_FILE,
             )
+        baseline = None
+        if self._baseline is not None:
+            materialise(store, [self._baseline.file], directory.baseline)
+            baseline = BaselineRef(
+                name=self._baseline.name,
+                evaluation=directory.baseline / EVALUATION_FILE,
+                rows_digest=self._baseline.rows_digest,
+                metric=self._baseline.metric,
+            )
         spec = TrialSpec.model_validate(
             {
                 "tenant": assignment.tenant,
@@ -160,6 +183,7 @@ class TrialRun:
                 "recipe": self._task.recipe,
                 "study": self._task.study,
                 "source": source,
+                "baseline": baseline,
                 "session": self._workshop.session,
                 "objective": assignment.objective,
                 "seed": assignment.seed,

@@ -39,6 +39,11 @@ class TrialDirectory:
         return self.root / "input" / "source"
 
     @property
+    def baseline(self) -> Path:
+        """The answers of an earlier revision's variant; read-only for the child."""
+        return self.root / "input" / "baseline"
+
+    @property
     def scratch(self) -> Path:
         """All that the child may write: TrialSpec.scratch, and its working directory."""
         return self.root / "scratch"

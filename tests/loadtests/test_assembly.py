@@ -7,7 +7,7 @@ from loadtests.plan import Outcome
 from loadtests.pressure import Pressure
 from loadtests.tally import Tally
 from optimizer.artifact.signature import Signature, TensorSpec
-from service.client.resources import Metric
+from service.client.figures import Metric
 
 _PRESSURE = Pressure(1.0, 2.0, 0.3, 0.4)
 _SIGNATURE = Signature(

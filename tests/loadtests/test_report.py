@@ -17,7 +17,7 @@ from loadtests.run import Judged, Request
 from loadtests.slo import Verdict, judge, verdict
 from loadtests.tally import Tally
 from optimizer.artifact.signature import Signature, TensorSpec
-from service.client.resources import Metric
+from service.client.figures import Metric
 
 _AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 _ROWS = 250

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from loadtests.budgets import Compiled, Latency, Slo
 from loadtests.pressure import Pressure
 from loadtests.slo import Check, Result, Run, Seen, Verdict, judge, verdict
-from service.client.resources import Metric
+from service.client.figures import Metric
 
 _CALM = Pressure(dispatch_lag_p99_ms=1.0, wake_lag_p99_ms=1.0, cpu_share=0.3, cpu_share_worst=0.4)
 _CLAIM = Metric("accuracy", value=0.95, low=0.94, high=0.96, n=2000)

@@ -50,6 +50,21 @@ def test_figures_can_be_recomputed_from_the_result_alone(resnet, source):
         np.testing.assert_array_equal(answers["statistics"][:, 0], right)
 
 
+def test_a_trial_compares_with_the_revision_before(resnet, source, make_trial):
+    measurement = source.finished().manifest.measurements[0]
+    baseline = {
+        "name": "r0.fp32",
+        "evaluation": str(source.result / "evaluation.npz"),
+        "rows_digest": measurement.rows_digest,
+        "metric": measurement.metric.name,
+    }
+    again = make_trial(resnet, "again", [{"use": "export"}], source, baseline=baseline).run()
+    against = again.finished().manifest.measurements[0].against
+    assert against.name == "r0.fp32"
+    assert against.metric == measurement.metric
+    assert against.difference.value == 0
+
+
 def test_golden_answers_are_the_models(source):
     stored = golden.read(source.result / "golden.npz")
     session = ort.InferenceSession(source.result / "model.onnx", providers=["CPUExecutionProvider"])

@@ -110,14 +110,25 @@ def _first_variant(line: str) -> str | None:
     return found[1] if found else None
 
 
+def test_variants_are_shown_beside_the_revision_before(run: Run, published: str, server: Any) -> None:
+    variant = server.state.variants[published][1]
+    variant.against.variant = "r0.int8"
+    variant.against.metric.CopyFrom(variant.metric)
+    variant.against.difference.CopyFrom(variant.difference)
+    assert "r1.int8 vs r0.int8: -0.002 [" in run("variants", published).stdout.replace("−", "-")
+    source, small, *_ = parsed(run("variants", published, "--json"))
+    assert source["against"] is None
+    assert small["against"] == {"variant": "r0.int8", "metric": small["metric"], "difference": small["difference"]}
+
+
 def test_variants_json_keeps_its_schema(run: Run, published: str) -> None:
     found = parsed(run("variants", published, "--json"))
     assert [variant["name"] for variant in found] == ["r1.fp32", "r1.int8", "r1.pruned", "r1.half"]
     for variant in found:
         assert set(variant) == {
             "name", "model", "checkpoint", "parent", "recipe", "state", "accepted", "verdict", "reason", "metric",
-            "source_metric", "difference", "latency_ms", "speedup", "size_bytes", "peak_memory_bytes", "target",
-            "traffic", "digest", "files", "created_at",
+            "source_metric", "difference", "against", "latency_ms", "speedup", "size_bytes", "peak_memory_bytes",
+            "target", "traffic", "digest", "files", "created_at",
         }  # fmt: skip
         assert set(variant["metric"]) == {"name", "value", "low", "high", "n"}
         assert set(variant["latency_ms"]) == {"1", "8", "32"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client.resources import Metric, Speedup
+from service.client.figures import Metric, Speedup
 from service.commands import words
 
 

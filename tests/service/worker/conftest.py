@@ -89,6 +89,24 @@ class Installation:
             )
             session.add(row)
 
+    def push_again(self, model: str = "digits") -> None:
+        """Adds a second revision of a model; its data stays."""
+        weights = self._blob("weights/model.bin", b"other weights")
+        with self.sessions.begin() as session:
+            row = session.query(tables.Model).filter_by(name=model).one()
+            first = row.checkpoints[0]
+            row.checkpoints.append(
+                tables.Checkpoint(
+                    tenant="default",
+                    revision=2,
+                    format=first.format,
+                    digest=of_tree({weights["path"]: weights["sha256"]}),
+                    files=[weights],
+                    inspection=first.inspection,
+                    created_at=datetime.now(UTC),
+                )
+            )
+
     def create(self, recipes: tuple[Recipe, ...] = RECIPES, model: str = "digits", **options: Any) -> str:
         """A job for the newest checkpoint."""
         return self.queue.create("default", model, recipes=recipes, **options)

@@ -22,6 +22,7 @@ from service.jobs.states import JobState, TrialState
 from service.worker.executor import INTERNAL, KILLED, Listener, Order, Outcome
 from service.worker.fake_executor import FakeExecutor
 from service.worker.job import out_of_time
+from tests.service.worker.conftest import RECIPES
 
 
 class Scripted(FakeExecutor):
@@ -58,6 +59,31 @@ def test_every_recipe_becomes_a_variant_and_steps_are_shared(installation: Any, 
         assert all(installation.store.has(sha256) for sha256 in files.values())
         assert manifest.lineage.parent == (None if variant.name == "r1.fp32" else "r1.fp32")
     assert list(leased.workshop.directory.iterdir()) == []
+
+
+def test_a_second_revision_is_compared_with_the_first_on_the_same_rows(installation: Any, lease_job: Any) -> None:
+    installation.push()
+    first = lease_job(RECIPES[0])
+    first.run()
+    first.leases.finish(first.lease)
+    installation.push_again()
+    second = lease_job(*RECIPES[:2])
+    second.run()
+    second.leases.finish(second.lease)
+    manifests = [Manifest.model_validate(variant.manifest) for variant in installation.variants()]
+    against = {manifest.name: manifest.measurements[0].against for manifest in manifests}
+    named = {name: None if found is None else found.name for name, found in against.items()}
+    assert named == {
+        "r1.fp32": None,
+        "r1.int8": None,
+        "r2.fp32": "r1.fp32",
+        "r2.int8": "r1.int8",
+        "r2.distilled": "r1.fp32",
+    }
+    # Another seed splits the data into other rows.
+    third = lease_job(RECIPES[2], seed=1)
+    third.run()
+    assert Manifest.model_validate(installation.variants()[-1].manifest).measurements[0].against is None
 
 
 def test_a_failing_recipe_is_a_result_and_a_failing_source_ends_the_job(installation: Any, lease_job: Any) -> None:

@@ -1,5 +1,6 @@
 """A result is published only if every word of its manifest is true to what was asked."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from optimizer.artifact.digest import of_file
-from optimizer.artifact.manifest import MODEL_FILE, Manifest, Verdict
+from optimizer.artifact.manifest import MODEL_FILE, Against, Manifest, Verdict
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.store import DirectoryStore
 from optimizer.recipe.export import Export
 from optimizer.recipe.keys import step_keys
 from optimizer.recipe.recipe import Recipe
-from optimizer.recipe.trial import CheckpointRef, DatasetRef, Finished, TrialSpec
+from optimizer.recipe.trial import BaselineRef, CheckpointRef, DatasetRef, Finished, TrialSpec
 from service.errors import ResourceExhausted
 from service.worker import fake_child
 from service.worker.harvest import Tainted
@@ -129,6 +130,21 @@ def test_an_untrue_manifest_is_refused(
     lie = rewrite(spec, said.model_copy(update=change))
     with pytest.raises(Tainted, match=f"not true to the trial: {wrong}$"):
         gather(spec, lie, tmp_path, inspector)
+
+
+def test_only_the_named_revision_may_be_compared_with(
+    spec: TrialSpec, said: Manifest, tmp_path: Path, inspector: Any
+) -> None:
+    figure = said.measurements[0].metric
+    against = Against(name="r0.fp32", metric=figure, difference=figure)
+    measurement = said.measurements[0].model_copy(update={"against": against})
+    lie = said.model_copy(update={"measurements": (measurement,)})
+    (spec.scratch / "result" / "manifest.json").write_text(lie.model_dump_json())
+    with pytest.raises(Tainted, match="earlier revision"):
+        gather(spec, lie, tmp_path, inspector)
+    named = BaselineRef(name="r0.fp32", evaluation=tmp_path, rows_digest="d", metric="accuracy")
+    shutil.rmtree(tmp_path / "harvest")
+    assert gather(spec.model_copy(update={"baseline": named}), lie, tmp_path, inspector).manifest == lie
 
 
 def test_the_written_manifest_is_the_announced_one(

@@ -26,35 +26,37 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from service.wire.stillroom.v1 import model_service_pb2 as stillroom_dot_v1_dot_model__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stillroom/v1/variant_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a stillroom/v1/model_service.proto\"K\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\t\n\x01n\x18\x05 \x01(\x03\"\x84\x01\n\x07Latency\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x05\x12\x0e\n\x06p50_ms\x18\x02 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x03 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x04 \x01(\x01\x12\x0f\n\x07speedup\x18\x05 \x01(\x01\x12\x13\n\x0bspeedup_low\x18\x06 \x01(\x01\x12\x14\n\x0cspeedup_high\x18\x07 \x01(\x01\"\xaa\x04\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.stillroom.v1.VariantState\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x08\x12&\n\x07verdict\x18\x06 \x01(\x0e\x32\x15.stillroom.v1.Verdict\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12$\n\x06metric\x18\x08 \x01(\x0b\x32\x14.stillroom.v1.Metric\x12+\n\rsource_metric\x18\t \x01(\x0b\x32\x14.stillroom.v1.Metric\x12(\n\ndifference\x18\n \x01(\x0b\x32\x14.stillroom.v1.Metric\x12(\n\tlatencies\x18\x0b \x03(\x0b\x32\x15.stillroom.v1.Latency\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\r \x01(\x03\x12\x0e\n\x06recipe\x18\x0e \x01(\t\x12\x0e\n\x06parent\x18\x0f \x01(\t\x12\x0e\n\x06\x64igest\x18\x10 \x01(\t\x12!\n\x05\x66iles\x18\x11 \x03(\x0b\x32\x12.stillroom.v1.File\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07traffic\x18\x13 \x01(\x01\x12\x0e\n\x06target\x18\x14 \x01(\t\"$\n\x13ListVariantsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"?\n\x14ListVariantsResponse\x12\'\n\x08variants\x18\x01 \x03(\x0b\x32\x15.stillroom.v1.Variant\"3\n\x11GetVariantRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\"<\n\x12GetVariantResponse\x12&\n\x07variant\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Variant\"G\n\x16\x44ownloadVariantRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\"I\n\x17\x44ownloadVariantResponse\x12 \n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.stillroom.v1.File\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c*\x9a\x01\n\x0cVariantState\x12\x1d\n\x19VARIANT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14VARIANT_STATE_STORED\x10\x01\x12\x19\n\x15VARIANT_STATE_LOADING\x10\x02\x12\x17\n\x13VARIANT_STATE_READY\x10\x03\x12\x1d\n\x19VARIANT_STATE_UNAVAILABLE\x10\x04*\x92\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n\x0eVERDICT_SOURCE\x10\x01\x12\x12\n\x0eVERDICT_ACCEPT\x10\x02\x12\x12\n\x0eVERDICT_REJECT\x10\x03\x12\x18\n\x14VERDICT_INCONCLUSIVE\x10\x04\x12\x18\n\x14VERDICT_NOT_MEASURED\x10\x05\x32\x9a\x02\n\x0eVariantService\x12U\n\x0cListVariants\x12!.stillroom.v1.ListVariantsRequest\x1a\".stillroom.v1.ListVariantsResponse\x12O\n\nGetVariant\x12\x1f.stillroom.v1.GetVariantRequest\x1a .stillroom.v1.GetVariantResponse\x12`\n\x0f\x44ownloadVariant\x12$.stillroom.v1.DownloadVariantRequest\x1a%.stillroom.v1.DownloadVariantResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"stillroom/v1/variant_service.proto\x12\x0cstillroom.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a stillroom/v1/model_service.proto\"K\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\t\n\x01n\x18\x05 \x01(\x03\"\x84\x01\n\x07Latency\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x05\x12\x0e\n\x06p50_ms\x18\x02 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x03 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x04 \x01(\x01\x12\x0f\n\x07speedup\x18\x05 \x01(\x01\x12\x13\n\x0bspeedup_low\x18\x06 \x01(\x01\x12\x14\n\x0cspeedup_high\x18\x07 \x01(\x01\"j\n\x07\x41gainst\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12$\n\x06metric\x18\x02 \x01(\x0b\x32\x14.stillroom.v1.Metric\x12(\n\ndifference\x18\x03 \x01(\x0b\x32\x14.stillroom.v1.Metric\"\xd2\x04\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.stillroom.v1.VariantState\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x05 \x01(\x08\x12&\n\x07verdict\x18\x06 \x01(\x0e\x32\x15.stillroom.v1.Verdict\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12$\n\x06metric\x18\x08 \x01(\x0b\x32\x14.stillroom.v1.Metric\x12+\n\rsource_metric\x18\t \x01(\x0b\x32\x14.stillroom.v1.Metric\x12(\n\ndifference\x18\n \x01(\x0b\x32\x14.stillroom.v1.Metric\x12(\n\tlatencies\x18\x0b \x03(\x0b\x32\x15.stillroom.v1.Latency\x12\x12\n\nsize_bytes\x18\x0c \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\r \x01(\x03\x12\x0e\n\x06recipe\x18\x0e \x01(\t\x12\x0e\n\x06parent\x18\x0f \x01(\t\x12\x0e\n\x06\x64igest\x18\x10 \x01(\t\x12!\n\x05\x66iles\x18\x11 \x03(\x0b\x32\x12.stillroom.v1.File\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07traffic\x18\x13 \x01(\x01\x12\x0e\n\x06target\x18\x14 \x01(\t\x12&\n\x07\x61gainst\x18\x15 \x01(\x0b\x32\x15.stillroom.v1.Against\"$\n\x13ListVariantsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"?\n\x14ListVariantsResponse\x12\'\n\x08variants\x18\x01 \x03(\x0b\x32\x15.stillroom.v1.Variant\"3\n\x11GetVariantRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\"<\n\x12GetVariantResponse\x12&\n\x07variant\x18\x01 \x01(\x0b\x32\x15.stillroom.v1.Variant\"G\n\x16\x44ownloadVariantRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\"I\n\x17\x44ownloadVariantResponse\x12 \n\x04\x66ile\x18\x01 \x01(\x0b\x32\x12.stillroom.v1.File\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c*\x9a\x01\n\x0cVariantState\x12\x1d\n\x19VARIANT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14VARIANT_STATE_STORED\x10\x01\x12\x19\n\x15VARIANT_STATE_LOADING\x10\x02\x12\x17\n\x13VARIANT_STATE_READY\x10\x03\x12\x1d\n\x19VARIANT_STATE_UNAVAILABLE\x10\x04*\x92\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x12\n\x0eVERDICT_SOURCE\x10\x01\x12\x12\n\x0eVERDICT_ACCEPT\x10\x02\x12\x12\n\x0eVERDICT_REJECT\x10\x03\x12\x18\n\x14VERDICT_INCONCLUSIVE\x10\x04\x12\x18\n\x14VERDICT_NOT_MEASURED\x10\x05\x32\x9a\x02\n\x0eVariantService\x12U\n\x0cListVariants\x12!.stillroom.v1.ListVariantsRequest\x1a\".stillroom.v1.ListVariantsResponse\x12O\n\nGetVariant\x12\x1f.stillroom.v1.GetVariantRequest\x1a .stillroom.v1.GetVariantResponse\x12`\n\x0f\x44ownloadVariant\x12$.stillroom.v1.DownloadVariantRequest\x1a%.stillroom.v1.DownloadVariantResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'stillroom.v1.variant_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VARIANTSTATE']._serialized_start=1255
-  _globals['_VARIANTSTATE']._serialized_end=1409
-  _globals['_VERDICT']._serialized_start=1412
-  _globals['_VERDICT']._serialized_end=1558
+  _globals['_VARIANTSTATE']._serialized_start=1403
+  _globals['_VARIANTSTATE']._serialized_end=1557
+  _globals['_VERDICT']._serialized_start=1560
+  _globals['_VERDICT']._serialized_end=1706
   _globals['_METRIC']._serialized_start=119
   _globals['_METRIC']._serialized_end=194
   _globals['_LATENCY']._serialized_start=197
   _globals['_LATENCY']._serialized_end=329
-  _globals['_VARIANT']._serialized_start=332
-  _globals['_VARIANT']._serialized_end=886
-  _globals['_LISTVARIANTSREQUEST']._serialized_start=888
-  _globals['_LISTVARIANTSREQUEST']._serialized_end=924
-  _globals['_LISTVARIANTSRESPONSE']._serialized_start=926
-  _globals['_LISTVARIANTSRESPONSE']._serialized_end=989
-  _globals['_GETVARIANTREQUEST']._serialized_start=991
-  _globals['_GETVARIANTREQUEST']._serialized_end=1042
-  _globals['_GETVARIANTRESPONSE']._serialized_start=1044
-  _globals['_GETVARIANTRESPONSE']._serialized_end=1104
-  _globals['_DOWNLOADVARIANTREQUEST']._serialized_start=1106
-  _globals['_DOWNLOADVARIANTREQUEST']._serialized_end=1177
-  _globals['_DOWNLOADVARIANTRESPONSE']._serialized_start=1179
-  _globals['_DOWNLOADVARIANTRESPONSE']._serialized_end=1252
-  _globals['_VARIANTSERVICE']._serialized_start=1561
-  _globals['_VARIANTSERVICE']._serialized_end=1843
+  _globals['_AGAINST']._serialized_start=331
+  _globals['_AGAINST']._serialized_end=437
+  _globals['_VARIANT']._serialized_start=440
+  _globals['_VARIANT']._serialized_end=1034
+  _globals['_LISTVARIANTSREQUEST']._serialized_start=1036
+  _globals['_LISTVARIANTSREQUEST']._serialized_end=1072
+  _globals['_LISTVARIANTSRESPONSE']._serialized_start=1074
+  _globals['_LISTVARIANTSRESPONSE']._serialized_end=1137
+  _globals['_GETVARIANTREQUEST']._serialized_start=1139
+  _globals['_GETVARIANTREQUEST']._serialized_end=1190
+  _globals['_GETVARIANTRESPONSE']._serialized_start=1192
+  _globals['_GETVARIANTRESPONSE']._serialized_end=1252
+  _globals['_DOWNLOADVARIANTREQUEST']._serialized_start=1254
+  _globals['_DOWNLOADVARIANTREQUEST']._serialized_end=1325
+  _globals['_DOWNLOADVARIANTRESPONSE']._serialized_start=1327
+  _globals['_DOWNLOADVARIANTRESPONSE']._serialized_end=1400
+  _globals['_VARIANTSERVICE']._serialized_start=1709
+  _globals['_VARIANTSERVICE']._serialized_end=1991
 # @@protoc_insertion_point(module_scope)

@@ -71,8 +71,18 @@ class Latency(_message.Message):
     speedup_high: float
     def __init__(self, batch: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p95_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., speedup: _Optional[float] = ..., speedup_low: _Optional[float] = ..., speedup_high: _Optional[float] = ...) -> None: ...
 
+class Against(_message.Message):
+    __slots__ = ("variant", "metric", "difference")
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    variant: str
+    metric: Metric
+    difference: Metric
+    def __init__(self, variant: _Optional[str] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., difference: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
+
 class Variant(_message.Message):
-    __slots__ = ("name", "model", "checkpoint", "state", "accepted", "verdict", "reason", "metric", "source_metric", "difference", "latencies", "size_bytes", "peak_memory_bytes", "recipe", "parent", "digest", "files", "create_time", "traffic", "target")
+    __slots__ = ("name", "model", "checkpoint", "state", "accepted", "verdict", "reason", "metric", "source_metric", "difference", "latencies", "size_bytes", "peak_memory_bytes", "recipe", "parent", "digest", "files", "create_time", "traffic", "target", "against")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +103,7 @@ class Variant(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     TRAFFIC_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
+    AGAINST_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     checkpoint: str
@@ -113,7 +124,8 @@ class Variant(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     traffic: float
     target: str
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., checkpoint: _Optional[str] = ..., state: _Optional[_Union[VariantState, str]] = ..., accepted: _Optional[bool] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., source_metric: _Optional[_Union[Metric, _Mapping]] = ..., difference: _Optional[_Union[Metric, _Mapping]] = ..., latencies: _Optional[_Iterable[_Union[Latency, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., recipe: _Optional[str] = ..., parent: _Optional[str] = ..., digest: _Optional[str] = ..., files: _Optional[_Iterable[_Union[_model_service_pb2.File, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traffic: _Optional[float] = ..., target: _Optional[str] = ...) -> None: ...
+    against: Against
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., checkpoint: _Optional[str] = ..., state: _Optional[_Union[VariantState, str]] = ..., accepted: _Optional[bool] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., reason: _Optional[str] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., source_metric: _Optional[_Union[Metric, _Mapping]] = ..., difference: _Optional[_Union[Metric, _Mapping]] = ..., latencies: _Optional[_Iterable[_Union[Latency, _Mapping]]] = ..., size_bytes: _Optional[int] = ..., peak_memory_bytes: _Optional[int] = ..., recipe: _Optional[str] = ..., parent: _Optional[str] = ..., digest: _Optional[str] = ..., files: _Optional[_Iterable[_Union[_model_service_pb2.File, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traffic: _Optional[float] = ..., target: _Optional[str] = ..., against: _Optional[_Union[Against, _Mapping]] = ...) -> None: ...
 
 class ListVariantsRequest(_message.Message):
     __slots__ = ("model",)
