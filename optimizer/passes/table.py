@@ -22,6 +22,7 @@ from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.quantize_weights import QuantizeWeights
 from optimizer.recipe.recipe import AnyPass
 from optimizer.recipe.share_weights import ShareWeights
+from optimizer.recipe.smooth import Smooth
 from optimizer.recipe.student import Student
 
 Model = TorchModel | OnnxModel
@@ -86,6 +87,10 @@ def run(config: AnyPass, model: Model, context: Context) -> Model:
             from optimizer.passes import fp16
 
             return fp16.run(config, _onnx(model, config), context)
+        case Smooth():
+            from optimizer.passes import smooth
+
+            return smooth.run(config, _onnx(model, config), context)
         case QuantizeDynamic():
             from optimizer.passes import quantize_dynamic
 

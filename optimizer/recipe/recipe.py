@@ -21,6 +21,7 @@ from optimizer.recipe.quantize import QuantizeDynamic, QuantizeStatic
 from optimizer.recipe.quantize_aware import QuantizeAware
 from optimizer.recipe.quantize_weights import QuantizeWeights
 from optimizer.recipe.share_weights import ShareWeights
+from optimizer.recipe.smooth import Smooth
 from optimizer.recipe.student import Student
 
 AnyPass = Annotated[
@@ -38,6 +39,7 @@ AnyPass = Annotated[
     | Export
     | Fuse
     | Fp16
+    | Smooth
     | QuantizeDynamic
     | QuantizeStatic
     | QuantizeWeights,
