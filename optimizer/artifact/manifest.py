@@ -71,6 +71,8 @@ class Percentiles(_Frozen):
     p99_ms: float
     # Calls timed.
     n: int
+    # Coefficient of variation of the medians of consecutive blocks of calls: a few hundredths on a quiet host.
+    variation: float | None = None
 
 
 class BatchLatency(_Frozen):
@@ -80,6 +82,35 @@ class BatchLatency(_Frozen):
     latency: Percentiles
     # None for the source itself.
     speedup: Estimate | None = None
+
+
+class Start(_Frozen):
+    """How long a model takes until it answers for the first time, its file being in memory."""
+
+    load_ms: float
+    # With one row.
+    first_call_ms: float
+
+
+class Throughput(_Frozen):
+    """Rows a second at the measured batch size that is best for it."""
+
+    rows_per_second: float
+    batch: int
+    # Energy of the host's processors; None where the kernel does not tell.
+    joules_per_row: float | None = None
+
+
+class Noise(_Frozen):
+    """How quiet the host was while latencies were taken."""
+
+    # The largest of the batch sizes' variations.
+    variation: float
+    # Cores that other processes used meanwhile; None where the host does not tell.
+    other_cores: float | None
+    spoiled: bool
+    # What spoiled the latencies; empty when nothing did.
+    sentence: str = ""
 
 
 class Hardware(_Frozen):
@@ -133,6 +164,9 @@ class Measurement(_Frozen):
     # "column=value" of the slice that is worst even at the better end of its interval.
     worst_slice: str | None = None
     latencies: tuple[BatchLatency, ...]
+    start: Start | None = None
+    throughput: Throughput | None = None
+    noise: Noise | None = None
     # Largest growth of resident memory while loading and running at the largest measured batch.
     peak_memory_bytes: int
     size_bytes: int

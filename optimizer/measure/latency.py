@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 
 from optimizer.artifact.manifest import Estimate, Percentiles
+from optimizer.measure.noise import variation
 from optimizer.metrics.intervals import median_interval
 
 Call = Callable[[], object]
@@ -85,7 +86,9 @@ def time_pair(
 def percentiles(nanoseconds: list[int]) -> Percentiles:
     """p50, p95 and p99 in milliseconds. With fewer than 100 calls the p99 is (nearly) the slowest of them."""
     p50, p95, p99 = np.percentile(np.array(nanoseconds, np.float64) / 1e6, [50, 95, 99])
-    return Percentiles(p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), n=len(nanoseconds))
+    return Percentiles(
+        p50_ms=float(p50), p95_ms=float(p95), p99_ms=float(p99), n=len(nanoseconds), variation=variation(nanoseconds)
+    )
 
 
 def _warm_up(call: Call, clock: Clock) -> float:

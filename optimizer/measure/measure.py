@@ -20,7 +20,9 @@ from optimizer.errors import PassFailed
 from optimizer.measure import latency, lease
 from optimizer.measure.evaluation import Evaluation
 from optimizer.measure.figures import SEED, quality_of
+from optimizer.measure.host import start_of, throughput_of
 from optimizer.measure.memory import peak_growth_bytes
+from optimizer.measure.noise import noise_of, watched
 from optimizer.measure.predictions import evaluate, run
 from optimizer.measure.slices import slices_of
 from optimizer.measure.truth import truth_for
@@ -126,10 +128,13 @@ def measure(
     sizes = batches if signature.batched else (1,)
     latencies: list[BatchLatency] = []
     with lease.held(lease_file, exclusive=True, waiting=lambda: report("waiting for the machine to be quiet", 0.4)):
-        for position, batch in enumerate(sizes):
-            report(f"timing batch {batch}", 0.4 + 0.5 * position / len(sizes))
-            inputs = batch_of(rows, part, signature, batch)
-            latencies.append(_timed(batch, opened, opened_source, inputs, budget_seconds))
+        fed = {batch: batch_of(rows, part, signature, batch) for batch in sizes}
+        with watched() as watch:
+            for position, batch in enumerate(sizes):
+                report(f"timing batch {batch}", 0.4 + 0.5 * position / len(sizes))
+                latencies.append(_timed(batch, opened, opened_source, fed[batch], budget_seconds))
+        throughput = throughput_of(latencies, lambda batch: opened.run(None, fed[batch]))
+        start = start_of(lambda: _open(model, session), batch_of(rows, part, signature, 1))
     report("measuring memory", 0.9)
     memory = peak_memory(model, batch_of(rows, part, signature, max(sizes)), session, scratch)
     source_memory = None if source is None else source.peak_memory_bytes
@@ -152,6 +157,11 @@ def measure(
         slices_left_out=sliced.left_out,
         worst_slice=sliced.worst,
         latencies=tuple(latencies),
+        start=start,
+        throughput=throughput,
+        noise=noise_of(
+            {entry.batch: entry.latency.variation or 0.0 for entry in latencies}, watch, session.intra_op_threads
+        ),
         peak_memory_bytes=memory,
         size_bytes=model.stat().st_size,
     )

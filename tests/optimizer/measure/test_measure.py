@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from optimizer.artifact.graph_signature import signature_of
-from optimizer.artifact.manifest import Lineage, Manifest, Verdict
+from optimizer.artifact.manifest import Lineage, Manifest, Measurement, Verdict
 from optimizer.artifact.rows import Rows
 from optimizer.artifact.session import SessionSpec
 from optimizer.artifact.signature import Signature
@@ -51,6 +51,14 @@ def run(rows: Rows, tmp_path: Path) -> Callable[..., Measured]:
     return call
 
 
+def test_a_measurement_from_before_the_further_figures_is_read(save: Save, run: Callable[..., Measured]) -> None:
+    new = run(save("source.onnx")).measurement
+    later = {"secondary", "slices", "slices_left_out", "worst_slice", "start", "throughput", "noise"}
+    old = Measurement.model_validate_json(new.model_dump_json(exclude=later))
+    assert (old.metric, old.secondary, old.slices, old.noise) == (new.metric, (), (), None)
+    assert Measurement.model_validate_json(new.model_dump_json()) == new
+
+
 def test_the_source_itself(save: Save, run: Callable[..., Measured], rows: Rows) -> None:
     found = run(save("source.onnx"))
     figures = found.measurement
@@ -58,6 +66,12 @@ def test_the_source_itself(save: Save, run: Callable[..., Measured], rows: Rows)
     assert figures.metric.low < 0.75 < figures.metric.high
     assert (figures.source_metric, figures.difference, figures.agreement, found.paired) == (None, None, None, None)
     assert [entry.batch for entry in figures.latencies] == [1, 8]
+    assert figures.start is not None
+    assert figures.throughput is not None
+    assert figures.noise is not None
+    assert figures.throughput.batch in (1, 8)
+    assert min(figures.start.load_ms, figures.start.first_call_ms, figures.throughput.rows_per_second) > 0
+    assert figures.noise.spoiled == bool(figures.noise.sentence)
     assert all(
         entry.speedup is None and 0 < entry.latency.p50_ms <= entry.latency.p99_ms for entry in figures.latencies
     )
